@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['logger', 'SECRET_WORDS', 'SECRET_VALUE', 'FULL_DISK', 'LIBRARIES', 'FREE_PARAMETERS', 'BUCKETS', 'GROUP_ROWS',
            'GROUP_BYTES', 'KINDS', 'outputs_folder', 'refuse_secrets', 'hide_secrets', 'atomic_path', 'take_lock',
-           'is_locked', 'Run', 'run_files', 'software_versions', 'read_run', 'open_run', 'read_manifest', 'bucket_of',
-           'bucket_path', 'write_bucket', 'read_dataset', 'write_part', 'read_part', 'bucket_done', 'merge_parts',
-           'link_bucket', 'RunSummary', 'list_runs']
+           'is_locked', 'Run', 'run_files', 'software_versions', 'read_run', 'new_folder', 'open_run', 'read_manifest',
+           'bucket_of', 'bucket_path', 'write_bucket', 'read_dataset', 'write_part', 'read_part', 'bucket_done',
+           'merge_parts', 'link_bucket', 'RunSummary', 'list_runs']
 
 # %% ../nbs/01_store.ipynb #01b5e73f
 import errno
@@ -227,7 +227,18 @@ def read_run(
     if not path.is_file(): raise FileNotFoundError(f'{folder} holds no run: want a folder with run.json')
     return json.loads(path.read_text('utf-8'))
 
-# %% ../nbs/01_store.ipynb #71afd68f
+# %% ../nbs/01_store.ipynb #6181885b
+def new_folder(
+    report: str,  # name of the report
+) -> Path:        # an empty folder that was just made
+    "A folder REPORT-YYYYMMDD-HHMMSS for a new run, under `outputs_folder()`."
+    stem = f'{report}-{datetime.now():%Y%m%d-%H%M%S}'
+    for name in (stem, *(f'{stem}-{number}' for number in range(2, 1000))):
+        try: folder = outputs_folder() / name; folder.mkdir(parents=True); return folder
+        except FileExistsError: continue
+    raise FileExistsError(f'a thousand folders named {stem} in {outputs_folder()}')
+
+# %% ../nbs/01_store.ipynb #ecc01edc
 def open_run(
     report: str,                  # name of the report, part of the default folder's name
     parameters: dict[str, Any],   # what was asked for; must fit in JSON
@@ -240,7 +251,8 @@ def open_run(
     parameters = json.loads(json.dumps(parameters, default=str))
     if resume and not Path(out or '.').is_dir() or resume and not out:
         raise FileNotFoundError(f'nothing to resume at {str(out)!r}: want the folder of a run')
-    folder = _make_folder(report, out)
+    folder = Path(out).expanduser().resolve() if out else new_folder(report)
+    folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     try:
         if (folder / 'run.json').exists():
@@ -255,14 +267,6 @@ def open_run(
         run.write_json('run.json', run.settings)
         return run
     except BaseException: os.close(lock); raise
-
-def _make_folder(report: str, out: str | Path) -> Path:
-    if out: folder = Path(out).expanduser().resolve(); folder.mkdir(parents=True, exist_ok=True); return folder
-    stem = f'{report}-{datetime.now():%Y%m%d-%H%M%S}'
-    for name in (stem, *(f'{stem}-{number}' for number in range(2, 1000))):   # two runs of one second get two folders
-        try: folder = outputs_folder() / name; folder.mkdir(parents=True); return folder
-        except FileExistsError: continue
-    raise FileExistsError(f'a thousand folders named {stem} in {outputs_folder()}')
 
 def _resumed_settings(folder: Path, report: str, parameters: dict) -> dict:
     settings = read_run(folder)
