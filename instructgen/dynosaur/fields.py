@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHECKS', 'RULES', 'ALTERNATIVES', 'DTYPES', 'SHAPES', 'INDEX_WORDS', 'DOUBTFUL_WORDS', 'CODE', 'POSITIONS',
            'SHORTEST', 'Rules', 'name_words', 'get_value', 'as_text', 'field_type', 'looks_counted', 'index_reason',
-           'flatten_names', 'open_fields', 'usable_fields', 'cut_text', 'choose_rows', 'Metadata', 'fit_limit',
+           'flatten_field', 'open_fields', 'usable_fields', 'cut_text', 'choose_rows', 'Metadata', 'fit_limit',
            'shown_rows', 'metadata']
 
 # %% ../../nbs/10_dynosaur.fields.ipynb #52855984
@@ -16,10 +16,10 @@ from typing import Any
 
 from ..records import Field, Rejected, SourceCard, check_types
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #90792a9e
-CHECKS = ('empty_instruction', 'empty_inputs', 'empty_output', 'multi_output', 'unknown_field', 'overlap', 'repeated', 'too_many',
-          'too_short', 'too_long', 'demo_copy', 'not_a_task', 'misses_field', 'leaks_value', 'output_given', 'metadata_target',
-          'nonscalar_output')  # the rules of dynosaur.tasks by name, in the order in which they are tried
+# %% ../../nbs/10_dynosaur.fields.ipynb #59764b3c
+CHECKS = ('empty_instruction', 'empty_inputs', 'empty_output', 'multi_output', 'unknown_field', 'overlap', 'repeated', 'too_short', 'too_long',
+          'placeholder', 'demo_copy', 'speaks_of_data', 'leaks_value', 'names_unused', 'misses_input', 'output_given', 'asks_for_input',
+          'nonscalar_output', 'metadata_target', 'unwanted_target', 'one_to_many', 'too_many')  # rules of dynosaur.checks, in the order tried
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Rules:
     min_words: int = 3                  # of an instruction; released: 4 to 70
     max_words: int = 100                # of an instruction
     leak_chars: int = 12                # shortest sampled value that an instruction may not contain
+    leak_words: int = 6                 # words in a row that an instruction may not share with one sampled value
     max_similarity: float = .9          # of two instructions with the same source, inputs and output; code: only equal ones (1)
     # label space and balance: section 2.3
     max_labels: int = 10                # distinct outputs of a classification task
@@ -136,7 +137,7 @@ def as_text(
     items = [_scalar_text(item) for item in value]
     return items if items and None not in items else None
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #bc970dc6
+# %% ../../nbs/10_dynosaur.fields.ipynb #aa8c14a0
 DTYPES = (  # declared types, the first that matches the start; a list of texts is a field, a list of numbers is not
     (r'image|audio|video|pdf|(large_)?binary|array|mesh|null', 'other'), (r'((large_)?list|sequence)\W*(struct|(large_)?list|sequence|\{)', 'nested'),
     (r'((large_)?list|sequence)\W*(u?int|float|double|bool)', 'numbers'), (r'(large_)?list|sequence', 'list'), (r'struct|translation|map|dict|\{', 'nested'),
@@ -147,7 +148,7 @@ SHAPES = (  # forms of a text, all values of a field must have it
 def field_type(
     declared: Field,        # of the card
     values: Sequence[Any],  # from `get_value`, of sampled rows, without None
-) -> str:                   # 'text', 'number', 'boolean', 'label', 'list', 'url', 'time'; not shown: 'nested', 'numbers', 'other'
+) -> str:                   # 'text', 'number', 'boolean', 'label', 'category', 'list', 'url', 'time'; not shown: 'nested', 'numbers', 'other'
     "What kind of values a field holds."
     kind = next(kind for pattern, kind in DTYPES if re.match(pattern, declared.dtype.lower()))
     lists = [value for value in values if isinstance(value, (list, tuple))]
@@ -160,7 +161,9 @@ def field_type(
     if any(isinstance(value, bool) for value in values): return 'boolean'
     if all(isinstance(value, (int, float)) for value in values): return 'number'
     texts = [str(value)[:300].strip() for value in values]
-    return next((kind for pattern, kind in SHAPES if all(re.fullmatch(pattern, text) for text in texts)), 'text')
+    shape = next((kind for pattern, kind in SHAPES if all(re.fullmatch(pattern, text) for text in texts)), 'text')
+    repeats = len(texts) > 7 and 2 * len(set(texts)) <= len(texts) and max(len(text.split()) for text in texts) < 5
+    return 'category' if shape == 'text' and repeats else shape
 
 # %% ../../nbs/10_dynosaur.fields.ipynb #4be7c1fd
 INDEX_WORDS = ('id', 'ids', 'idx', 'idxs', 'uid', 'uids', 'uuid', 'guid', 'qid', 'pid', 'sid', 'docid', 'rowid')  # a name that ends in one is an index
@@ -201,21 +204,31 @@ def index_reason(
     ends = words[-1].endswith('id') and looks_counted(values, named=True)
     return 'index_value' if kind in ('text', 'number') and (ends or looks_counted(values)) else ''
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #9106952b
-def flatten_names(
-    name: str,              # of a nested field
+# %% ../../nbs/10_dynosaur.fields.ipynb #7cd78d30
+def _struct_parts(dtype: str) -> dict[str, str]:
+    inner = re.match(r'(?:(?:large_)?list<(?:item: |element: )?)?struct<(.*)>', dtype, re.DOTALL)
+    parts, depth, start, text = [], 0, 0, (inner[1] if inner else '') + ','
+    for i, character in enumerate(text):
+        depth += (character in '<[({') - (character in '>])}')
+        if character == ',' and depth <= 0: parts, start = [*parts, text[start:i].strip()], i + 1
+    return {name: kind for name, colon, kind in (part.partition(': ') for part in parts) if colon}
+
+def flatten_field(
+    item: Field,            # a nested field; 'struct<a: string>' types the parts where there are no rows
     rows: Sequence[dict],   # sampled rows
-    dtype: str = 'struct',  # its type; 'struct<a: string>' names parts where there are no rows
-) -> list[str]:             # 'name.part' for each part, in the order of the data
+) -> list[Field]:           # 'name.part' for each part, in the order of the data
     "The parts one level below a nested field."
-    inner = [value for row in rows for value in (row.get(name) if isinstance(row.get(name), (list, tuple)) else [row.get(name)]) if isinstance(value, dict)]
-    counts = {}
+    cells = [row[item.name] for row in rows if row.get(item.name) is not None]
+    inner = [value for cell in cells for value in (cell if isinstance(cell, (list, tuple)) else [cell]) if isinstance(value, dict)]
+    known, counts = _struct_parts(item.dtype), {}
     for value in inner:
         for key, part in value.items(): counts[key] = counts.get(key, 0) + (part is not None)
-    if not inner: counts = dict.fromkeys(re.findall(r'(?:struct<|, )([^:<>,]+): ', dtype), 0)
-    return [f'{name}.{key}' for key, count in counts.items() if 2 * count >= len(inner)]
+    kept = [key for key, count in counts.items() if 2 * count >= len(inner)] if inner else known
+    if item.name.lower() in ALTERNATIVES: known = {key: re.sub(r'^(?:large_)?list<(?:item: |element: )?(.*)>$', r'\1', kind) for key, kind in known.items()}
+    elif 'list' in item.dtype.split('struct')[0]: known = {key: f'list<{kind}>' for key, kind in known.items()}
+    return [Field(f'{item.name}.{key}', known.get(key, '')) for key in kept]
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #924bcb17
+# %% ../../nbs/10_dynosaur.fields.ipynb #66c26b32
 def open_fields(
     card: SourceCard,    # its fields and sampled rows
 ) -> list[Field]:        # each name once
@@ -226,18 +239,18 @@ def open_fields(
     opened = {}
     for item in declared.values():
         values = [value for row in card.rows if (value := get_value(row, item.name)) is not None]
-        parts = flatten_names(item.name, card.rows, item.dtype) if field_type(item, values) == 'nested' else []
-        for name in parts or [item.name]: opened.setdefault(name, declared.get(name, Field(name, '' if parts else item.dtype)))
+        parts = flatten_field(item, card.rows) if field_type(item, values) == 'nested' else []
+        for part in parts or [item]: opened.setdefault(part.name, declared.get(part.name, part))
     return list(opened.values())
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #94d89124
-POSITIONS = ('start', 'starts', 'end', 'ends', 'begin', 'offset', 'offsets')  # last word of a number that points into a text
+# %% ../../nbs/10_dynosaur.fields.ipynb #56d9d6f3
+POSITIONS = ('start', 'starts', 'end', 'ends', 'begin', 'offset', 'offsets', 'loc', 'char', 'chars', 'character')  # last word of a number that points into a text
 
 def _drop_reason(item: Field, kind: str, values: list, rows: int) -> str:
     if kind in ('nested', 'numbers', 'other'): return kind
     if not 0 < len(item.name.strip()) <= 100: return 'name'
     if kind == 'number' and name_words(item.name)[-1:] and name_words(item.name)[-1] in POSITIONS: return 'position'
-    return index_reason(item.name, kind, values) or ('empty' if rows and not values and not item.labels else '')
+    return index_reason(item.name, kind, values) or ('empty' if rows > 1 and not values and not item.labels else '')
 
 def _published_fields(card: SourceCard) -> tuple[tuple[Field, ...], tuple[tuple[str, str], ...]]:
     row, dropped = card.rows[0] if card.rows else {}, {}
@@ -289,7 +302,7 @@ def choose_rows(
         chosen.append(left.pop(best))
     return chosen
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #63f62615
+# %% ../../nbs/10_dynosaur.fields.ipynb #b58ab92a
 @dataclass(frozen=True, slots=True)
 class Metadata:
     "What a prompt says about a source."
@@ -297,7 +310,7 @@ class Metadata:
     summary: str = ''               # '' if the prompt is not to know it, or there is none
     rows: tuple[dict, ...] = ()     # field -> shown text or list of texts; gaps are left out
     fields: tuple[str, ...] = ()    # the fields that a task may use, in the order of the data
-    types: dict = field(default_factory=dict)         # field -> 'text', 'number', 'boolean', 'label', 'list', 'url', 'time'
+    types: dict = field(default_factory=dict)         # field -> 'text', 'number', 'boolean', 'label', 'category', 'list', 'url', 'time'
     labels: dict = field(default_factory=dict)        # field -> list of label names, as many as are shown
     label_counts: dict = field(default_factory=dict)  # field -> number of label names, where not all are shown
     dropped: tuple[tuple[str, str], ...] = field(default=(), compare=False)  # (field, reason); not part of the prompt
