@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['logger', 'FORMATS', 'PARTS', 'BY', 'trim_text', 'join_prompt', 'parse_split', 'find_groups', 'deal_groups',
-           'split_examples', 'PartWriter', 'export_dataset']
+           'split_examples', 'PartWriter', 'Export', 'export_dataset']
 
-# %% ../nbs/43_export.ipynb #1c22fc20
+# %% ../nbs/43_export.ipynb #673c7852
 import hashlib
 import json
 import logging
@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from .card import dataset_files, license_header
+from .dataset_card import dataset_files, license_header
+from .records import check_types
 from .store import FULL_DISK
 
 # %% ../nbs/43_export.ipynb #fe1ce2cc
@@ -206,7 +208,18 @@ class PartWriter:
         if self.ending == 'json': self.file.write('\n]\n' if self.count else '[]\n')
         for file in (self.file, self.ids): file.flush(); os.fsync(file.fileno()); file.close()
 
-# %% ../nbs/43_export.ipynb #9f5b9797
+# %% ../nbs/43_export.ipynb #f2d19406
+@dataclass(frozen=True, slots=True)
+class Export:
+    "An export that was written."
+    folder: str                  # holds the files, ids/, export.json and README.md
+    files: tuple[str, ...] = ()  # paths, one a part, in the order of `parts`
+    parts: dict = field(default_factory=dict)     # part -> file, examples, share, licenses
+    left_out: dict = field(default_factory=dict)  # 'part' (between the parts), 'blank' -> examples
+
+    def __post_init__(self): check_types(self)
+
+# %% ../nbs/43_export.ipynb #e74badd9
 def export_dataset(
     folder: str | Path,           # a run folder or a dataset
     format: str = 'openai-chat',  # a key of `FORMATS`
@@ -214,7 +227,7 @@ def export_dataset(
     split: str = '0.9/0.1',       # shares of train and test, or of train, validation and test; '1' for one file
     by: str = 'document',         # what is kept whole besides the rows: a key of `BY`
     seed: int = 0,                # another seed, another deal
-) -> Path:                        # the folder, with one file a part, ids/, export.json, README.md
+) -> Export:                      # the files; beside them ids/, export.json, README.md
     "Write a dataset in a trainer's format, in parts that share no source row."
     if format not in FORMATS: raise ValueError(f'format is {format!r}, want one of {", ".join(FORMATS)}')
     shares, files = parse_split(split), dataset_files(folder)
@@ -241,7 +254,7 @@ def export_dataset(
         raise OSError(error.errno, f'no room to write {out}: free some space or choose another folder') from error
     finally: shutil.rmtree(temporary, ignore_errors=True)
     logger.info('%s: %s', out, ', '.join(f'{part} {writer.count:,}' for part, writer in zip(shares, writers)))
-    return out
+    return Export(str(out), tuple(str(out / writer.name) for writer in writers), summary['parts'], summary['left_out'])
 
 def _summarise(files: list[Path], writers: dict[str, PartWriter], left_out: Counter, **settings: Any) -> dict[str, Any]:
     total, digest = sum(writer.count for writer in writers.values()), hashlib.sha256()
