@@ -116,13 +116,13 @@ def escape_cell(
     flat = flat if len(flat) <= limit else flat[:limit - 1] + '…'
     return re.sub(r'([\\`*_{}\[\]|#!~$])', r'\\\1', html.escape(flat, quote=False))
 
-# %% ../nbs/43_dataset_card.ipynb #149fbbbe
+# %% ../nbs/43_dataset_card.ipynb #76b51b2c
 def escape_url(
     url: str,  # from the column `url`
 ) -> str:      # a Markdown autolink, or escaped text
     "An address as it may stand in a Markdown table."
     if not re.match(r'https?://[^\s/]', url): return escape_cell(url)
-    return '<' + re.sub(r'[\s|<>"\'`\\^{}]', lambda found: ''.join(f'%{byte:02X}' for byte in found[0].encode()), url) + '>'
+    return '<' + re.sub(r'[\s\x00-\x20\x7f|<>"\'`\\^{}]', lambda found: ''.join(f'%{byte:02X}' for byte in found[0].encode()), url) + '>'
 
 # %% ../nbs/43_dataset_card.ipynb #33f989e2
 def markdown_table(
@@ -165,9 +165,10 @@ def count_rejected(
     kinds = ('source', 'call', 'answer', 'task', 'row')
     return dict(sorted(found.items(), key=lambda item: (kinds.index(item[0][0]) if item[0][0] in kinds else 9, -item[1], item[0])))
 
-# %% ../nbs/43_dataset_card.ipynb #6ffbd2fe
+# %% ../nbs/43_dataset_card.ipynb #cfdb0467
 SIZES = ((1_000, 'n<1K'), (10_000, '1K<n<10K'), (100_000, '10K<n<100K'), (1_000_000, '100K<n<1M'), (10_000_000, '1M<n<10M'),
-         (100_000_000, '10M<n<100M'), (1_000_000_000, '100M<n<1B'))  # (below this many rows, the hub's name)
+         (10**8, '10M<n<100M'), (10**9, '100M<n<1B'),
+         (10**10, '1B<n<10B'), (10**11, '10B<n<100B'), (10**12, '100B<n<1T'))  # (below this many rows, the hub's name)
 
 def card_header(
     folder: str | Path,            # a run folder or a dataset
