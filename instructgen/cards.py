@@ -231,7 +231,7 @@ def read_url(
             if match := re.search(r'https?://[^\s<>()\[\]"\'`]+', line): return match[0].rstrip('.,;:')
     return ''
 
-# %% ../nbs/02_cards.ipynb #2ce8ea27
+# %% ../nbs/02_cards.ipynb #eeb95d3e
 @dataclass(frozen=True, slots=True)
 class Listing:
     "The card and the file names of one source, before anything is read."
@@ -243,3 +243,4 @@ class Listing:
     revision: str = ''                        # commit, '' for local data: a hash is taken of what is read
     infos: dict | None = None                 # content of dataset_infos.json
     only: str = ''                            # the one configuration that is wanted, '' for all
+    notes: tuple[str, ...] = ()               # for the cards made of it

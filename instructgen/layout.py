@@ -88,7 +88,7 @@ def match_names(
     except re.error: return ()
     return tuple(sorted((name for name in names if want.fullmatch(name)), key=_natural))
 
-# %% ../nbs/02_layout.ipynb #68cacbc6
+# %% ../nbs/02_layout.ipynb #164e8d2c
 def _declared(config: Config, names: Sequence[str]) -> Splits:
     found: dict[str, list[str]] = {}
     for split, patterns in config.patterns:
@@ -104,8 +104,8 @@ def assign_files(
     rows = [name for name in names if file_format(name) not in ('', 'media')]
     found, left = {}, []
     for config in configs:
-        if config.patterns: found[config.name] = _declared(config, rows)
-        else:
+        found[config.name] = _declared(config, rows)
+        if not found[config.name]:
             folders = [config.folder] if config.folder else [config.name, f'data/{config.name}']
             own = next((inside for folder in folders if (inside := [name for name in rows if name.startswith(f'{folder}/')])), [])
             found[config.name], loose = splits_of(own)
