@@ -7,7 +7,7 @@ __all__ = ['PROVENANCE_KEYS', 'HUB_LICENSES', 'SIZES', 'LIMITS', 'CITATIONS', 'C
            'count_sources', 'write_provenance', 'license_header', 'escape_cell', 'escape_url', 'markdown_table',
            'public_parameters', 'count_rejected', 'card_header', 'sources_section', 'making_section', 'write_card']
 
-# %% ../nbs/43_dataset_card.ipynb #28e75234
+# %% ../nbs/43_dataset_card.ipynb #9aa5c68d
 import csv
 import html
 import io
@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow
 import yaml
+from pyarrow import parquet
 
 from .records import SourceCard, check_types
 from .store import FREE_PARAMETERS, atomic_path
@@ -51,7 +51,7 @@ class Provenance:
 
     def __post_init__(self): check_types(self)
 
-# %% ../nbs/43_dataset_card.ipynb #0ccfb83c
+# %% ../nbs/43_dataset_card.ipynb #6c861fae
 PROVENANCE_KEYS = ('source', 'config', 'split', 'revision', 'license', 'url')  # columns that say where a row comes from
 
 def count_sources(
@@ -60,11 +60,11 @@ def count_sources(
     "One line for each split of each source that the data was made from."
     keys, parts = [*PROVENANCE_KEYS, 'generator', 'task_id'], []
     for path in dataset_files(folder):
-        table = pq.read_table(path, columns=keys)
-        table = table.cast(pa.schema([(name, pa.string()) for name in keys]))
-        parts.append(table.append_column('examples', pa.array([1] * len(table), pa.int64())).group_by(keys).aggregate([('examples', 'sum')]))
+        table = parquet.read_table(path, columns=keys)
+        table = table.cast(pyarrow.schema([(name, pyarrow.string()) for name in keys]))
+        parts.append(table.append_column('examples', pyarrow.array([1] * len(table), pyarrow.int64())).group_by(keys).aggregate([('examples', 'sum')]))
     found: dict[tuple, list] = {}
-    for row in pa.concat_tables(parts).to_pylist():
+    for row in pyarrow.concat_tables(parts).to_pylist():
         entry = found.setdefault(tuple(row[name] or '' for name in PROVENANCE_KEYS), [set(), set(), 0])
         if row['task_id']: entry[0].add(row['task_id'])
         entry[1].add(row['generator'] or '')
@@ -258,7 +258,7 @@ def making_section(
         parts.append(markdown_table(['kind', 'rule', 'count'], [[escape_cell(kind), escape_cell(rule), f'{count:,}'] for (kind, rule), count in rejected.items()]))
     return '\n\n'.join(parts)
 
-# %% ../nbs/43_dataset_card.ipynb #c503e4ae
+# %% ../nbs/43_dataset_card.ipynb #56ec1e9e
 def write_card(
     folder: str | Path,                       # a run folder, or a dataset alone
     cards: Iterable[SourceCard] = (),         # of the sources, for summaries and languages
@@ -289,7 +289,7 @@ def write_card(
 def _read_json(path: Path) -> dict[str, Any]: return json.loads(path.read_text('utf-8')) if path.is_file() else {}
 
 def _count_tasks(folder: Path) -> int:  # a task may have rows in several splits
-    return len({task for path in dataset_files(folder) for task in pq.read_table(path, columns=['task_id'])['task_id'].unique().to_pylist() if task})
+    return len({task for path in dataset_files(folder) for task in parquet.read_table(path, columns=['task_id'])['task_id'].unique().to_pylist() if task})
 
 def _opening(name: str, lines: list[Provenance], tasks: int, method: str, generators: list[str]) -> str:
     papers = {'dynosaur': 'Dynosaur ([arXiv 2305.14327](https://arxiv.org/abs/2305.14327))', 'bonito': 'Bonito ([arXiv 2402.18334](https://arxiv.org/abs/2402.18334))'}

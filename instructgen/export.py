@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['logger', 'FORMATS', 'PARTS', 'BY', 'trim_text', 'join_prompt', 'parse_split', 'find_groups', 'deal_groups',
-           'split_examples', 'PartWriter', 'Export', 'export_dataset']
+           'split_examples', 'PartWriter', 'Export', 'summarise_export', 'export_readme', 'export_dataset']
 
-# %% ../nbs/43_export.ipynb #673c7852
+# %% ../nbs/43_export.ipynb #4d73a7d1
 import hashlib
 import json
 import logging
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow
 import yaml
+from pyarrow import parquet
 
 from .dataset_card import dataset_files, license_header
 from .records import check_types
@@ -118,7 +118,7 @@ def deal_groups(
         if least <= .01: break
     return best
 
-# %% ../nbs/43_export.ipynb #8876c4fb
+# %% ../nbs/43_export.ipynb #f3dc8c12
 def split_examples(
     folder: str | Path,        # a run folder or a dataset
     shares: dict[str, float],  # part -> share, from `parse_split`
@@ -143,20 +143,20 @@ def split_examples(
         raise ValueError(f'by={by!r} leaves the part {missing[0]!r} empty: want more tasks or rows, another seed, or another choice of {", ".join(BY)}')
     return parts
 
-def _read_keys(folder: str | Path, names: list[str]) -> pa.Table:
+def _read_keys(folder: str | Path, names: list[str]) -> pyarrow.Table:
     tables = []
     for path in dataset_files(folder):
-        table = pq.read_table(path, columns=names)
-        columns = [_hash_texts(table[name]) if name == 'context' else table[name].cast(pa.int64() if name == 'row' else pa.string()) for name in names]
-        tables.append(pa.table(columns, names=names))
-    return pa.concat_tables(tables)
+        table = parquet.read_table(path, columns=names)
+        columns = [_hash_texts(table[name]) if name == 'context' else table[name].cast(pyarrow.int64() if name == 'row' else pyarrow.string()) for name in names]
+        tables.append(pyarrow.table(columns, names=names))
+    return pyarrow.concat_tables(tables)
 
-def _hash_texts(column: pa.ChunkedArray) -> pa.Array:
-    codes = column.cast(pa.string()).combine_chunks().dictionary_encode()
+def _hash_texts(column: pyarrow.ChunkedArray) -> pyarrow.Array:
+    codes = column.cast(pyarrow.string()).combine_chunks().dictionary_encode()
     texts = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else '' for text in codes.dictionary.to_pylist()]
-    return pa.DictionaryArray.from_arrays(codes.indices, pa.array(texts, pa.string())).cast(pa.string())
+    return pyarrow.DictionaryArray.from_arrays(codes.indices, pyarrow.array(texts, pyarrow.string())).cast(pyarrow.string())
 
-def _number(table: pa.Table, names: tuple[str, ...]) -> np.ndarray:  # (E,) codes of the combined columns, -1 where all of them are empty
+def _number(table: pyarrow.Table, names: tuple[str, ...]) -> np.ndarray:  # (E,) codes of the combined columns, -1 where all of them are empty
     codes, empty = np.zeros(len(table), np.int64), np.ones(len(table), bool)
     for name in names:
         column = table[name].combine_chunks()
@@ -165,9 +165,9 @@ def _number(table: pa.Table, names: tuple[str, ...]) -> np.ndarray:  # (E,) code
         codes = np.unique(codes * (int(indices.max(initial=0)) + 1) + indices, return_inverse=True)[1].astype(np.int64)
     return np.where(empty, -1, codes)
 
-def _hash_keys(table: pa.Table, names: tuple[str, ...], codes: np.ndarray, seed: int) -> np.ndarray:  # (E,) uint64, the same for equal codes
+def _hash_keys(table: pyarrow.Table, names: tuple[str, ...], codes: np.ndarray, seed: int) -> np.ndarray:  # (E,) uint64, the same for equal codes
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    values = zip(*(table[name].take(pa.array(first)).to_pylist() for name in names))
+    values = zip(*(table[name].take(pyarrow.array(first)).to_pylist() for name in names))
     texts = (json.dumps([seed, *value]).encode() for value in values)
     return np.array([int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), 'big') for text in texts], np.uint64)[inverse]
 
@@ -219,7 +219,37 @@ class Export:
 
     def __post_init__(self): check_types(self)
 
-# %% ../nbs/43_export.ipynb #e74badd9
+# %% ../nbs/43_export.ipynb #5fbc3a48
+def summarise_export(
+    files: list[Path],               # of the dataset
+    writers: dict[str, PartWriter],  # part -> its writer, closed
+    left_out: dict[str, int],        # reason -> examples
+    settings: dict[str, Any],        # format, split, by, seed
+) -> dict[str, Any]:                 # the content of export.json
+    "What an export holds, and the hash of the dataset that it was made from."
+    total, digest = sum(writer.count for writer in writers.values()), hashlib.sha256()
+    for path in files:
+        with open(path, 'rb') as file: digest.update(f'{path.name} {hashlib.file_digest(file, "sha256").hexdigest()}\n'.encode())
+    parts = {part: {'file': writer.name, 'examples': writer.count, 'share': round(writer.count / max(total, 1), 4), 'licenses': dict(sorted(writer.licenses.items()))}
+             for part, writer in writers.items()}
+    return {**settings, 'examples': total, 'parts': parts, 'left_out': {rule: count for rule, count in left_out.items() if count},
+            'dataset': {'files': len(files), 'sha256': digest.hexdigest()}}
+
+# %% ../nbs/43_export.ipynb #9c1f4199
+def export_readme(
+    summary: dict[str, Any],  # from `summarise_export`
+) -> str:                     # Markdown with a YAML header
+    "The README of an export."
+    parts = summary['parts']
+    header = {**license_header(license for part in parts.values() for license in part['licenses']), 'configs': [{'config_name': 'default', 'data_files': [
+        {'split': name, 'path': part['file']} for name, part in parts.items()]}]}
+    lines = [f'- `{part["file"]}`: {part["examples"]:,} examples ({part["share"]:.1%}); line n of `ids/{name}.txt` names the row of record n'
+             for name, part in parts.items()]
+    return (f'---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# {summary["format"]}\n\n' + '\n'.join(lines) +
+            f'\n\nSplit by {summary["by"]} with seed {summary["seed"]}: no row of a source is in two files. Licences are those of the sources; '
+            'their counts, and what was left out, are in `export.json`.\n')
+
+# %% ../nbs/43_export.ipynb #492be23c
 def export_dataset(
     folder: str | Path,           # a run folder or a dataset
     format: str = 'openai-chat',  # a key of `FORMATS`
@@ -245,9 +275,9 @@ def export_dataset(
                 if part < 0: continue
                 if join_prompt(*texts[:2]) and texts[2].strip(): writers[part].write(id, license, *texts)
                 else: left_out['blank'] += 1
-        summary = _summarise(files, dict(zip(shares, writers)), left_out, format=format, split=split, by=by, seed=seed)
+        summary = summarise_export(files, dict(zip(shares, writers)), left_out, {'format': format, 'split': split, 'by': by, 'seed': seed})
         (temporary / 'export.json').write_text(json.dumps(summary, indent=2, ensure_ascii=False) + '\n', 'utf-8')
-        (temporary / 'README.md').write_text(_readme(summary), 'utf-8')
+        (temporary / 'README.md').write_text(export_readme(summary), 'utf-8')
         _replace_folder(temporary, out)
     except OSError as error:
         if error.errno not in FULL_DISK: raise
@@ -256,29 +286,10 @@ def export_dataset(
     logger.info('%s: %s', out, ', '.join(f'{part} {writer.count:,}' for part, writer in zip(shares, writers)))
     return Export(str(out), tuple(str(out / writer.name) for writer in writers), summary['parts'], summary['left_out'])
 
-def _summarise(files: list[Path], writers: dict[str, PartWriter], left_out: Counter, **settings: Any) -> dict[str, Any]:
-    total, digest = sum(writer.count for writer in writers.values()), hashlib.sha256()
-    for path in files:
-        with open(path, 'rb') as file: digest.update(f'{path.name} {hashlib.file_digest(file, "sha256").hexdigest()}\n'.encode())
-    parts = {part: {'file': writer.name, 'examples': writer.count, 'share': round(writer.count / max(total, 1), 4), 'licenses': dict(sorted(writer.licenses.items()))}
-             for part, writer in writers.items()}
-    return {**settings, 'examples': total, 'parts': parts, 'left_out': {rule: count for rule, count in left_out.items() if count},
-            'dataset': {'files': len(files), 'sha256': digest.hexdigest()}}
-
-def _readme(summary: dict[str, Any]) -> str:
-    parts = summary['parts']
-    header = {**license_header(license for part in parts.values() for license in part['licenses']), 'configs': [{'config_name': 'default', 'data_files': [
-        {'split': name, 'path': part['file']} for name, part in parts.items()]}]}
-    lines = [f'- `{part["file"]}`: {part["examples"]:,} examples ({part["share"]:.1%}); line n of `ids/{name}.txt` names the row of record n'
-             for name, part in parts.items()]
-    return (f'---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)}---\n\n# {summary["format"]}\n\n' + '\n'.join(lines) +
-            f'\n\nSplit by {summary["by"]} with seed {summary["seed"]}: no row of a source is in two files. Licences are those of the sources; '
-            'their counts, and what was left out, are in `export.json`.\n')
-
 def _rows(files: list[Path]) -> Iterator[tuple[str, ...]]:
     names = ['id', 'license', 'instruction', 'input', 'output']
     for path in files:
-        with pq.ParquetFile(path) as file:
+        with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(8192, columns=names): yield from zip(*([value or '' for value in batch[name].to_pylist()] for name in names))
 
 def _replace_folder(new: Path, out: Path) -> None:

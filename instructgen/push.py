@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'NOT_SHARED', 'sharing_barrier', 'PushPlan', 'plan_push', 'stage_dataset', 'explain_refusal', 'push_folder']
 
-# %% ../nbs/43_push.ipynb #a6f8c38a
+# %% ../nbs/43_push.ipynb #fe9653ce
 import json
 import logging
 import re
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow
+from pyarrow import parquet
 
 from .dataset_card import HUB_LICENSES, count_sources, dataset_files, write_card, write_provenance
 from .records import check_types
@@ -98,7 +98,7 @@ def plan_push(
     sent = [line for line in lines if not (drop and sharing_barrier(line.license, statement))]
     return PushPlan(repo, endpoint, private, sum(line.examples for line in sent), len({(line.source, line.config) for line in sent}), tuple(held), drop)
 
-# %% ../nbs/43_push.ipynb #feec9a7e
+# %% ../nbs/43_push.ipynb #da465a60
 def stage_dataset(
     folder: str | Path,   # a run folder or a dataset
     out: str | Path,      # an empty folder
@@ -123,13 +123,13 @@ def stage_dataset(
     return stage / 'dataset'
 
 def _copy_without(path: Path, copy: Path, held: set[tuple[str, ...]]) -> None:
-    with pq.ParquetFile(path) as file:
+    with parquet.ParquetFile(path) as file:
         writer = None
         for batch in file.iter_batches():
             names = zip(*(batch[name].to_pylist() for name in ('source', 'config', 'split', 'license')))
-            batch = batch.filter(pa.array([tuple(value or '' for value in key) not in held for key in names], pa.bool_()))
+            batch = batch.filter(pyarrow.array([tuple(value or '' for value in key) not in held for key in names], pyarrow.bool_()))
             if not len(batch): continue
-            writer = writer or pq.ParquetWriter(copy, file.schema_arrow, compression='zstd')
+            writer = writer or parquet.ParquetWriter(copy, file.schema_arrow, compression='zstd')
             writer.write_batch(batch)
         if writer: writer.close()
 
