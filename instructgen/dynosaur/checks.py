@@ -68,12 +68,12 @@ def source_facts(
                        {item.name: texts(item.name) for item in usable}, tuple(name for name, _ in dropped), plain_words(f'{card.name} {card.summary}'), rules,
                        prompts or load_prompts())
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #b13a9676
+# %% ../../nbs/11_dynosaur.checks.ipynb #ce9ae27b
 def _too_many(task: Proposal, facts: SourceFacts) -> str:
     return f'{facts.rules.max_tasks} are kept' if task.kept >= facts.rules.max_tasks else ''
 
 def _overlap(task: Proposal, facts: SourceFacts) -> str:
-    if shared := set(task.inputs) & set(task.outputs): return ', '.join(sorted(shared))
+    if shared := set(task.inputs) & set(task.outputs): return ', '.join(map(repr, sorted(shared)))
     def texts(name: str) -> tuple[str, ...]: return facts.texts.get(name, ()) if facts.rules.parser == 'ladder' else ()
     equal = [name for name in task.inputs for output in task.outputs if len(texts(output)) > 1 and texts(name) == texts(output)]
     return f'{equal[0]} has the values of the output' if equal else ''
@@ -86,7 +86,7 @@ FORM_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {  # '' or what
     'empty_inputs': lambda task, facts: '' if task.inputs else 'no input fields',
     'empty_output': lambda task, facts: '' if task.outputs else 'no output field',
     'multi_output': lambda task, facts: ', '.join(task.outputs) if len(task.outputs) > 1 else '',
-    'unknown_field': lambda task, facts: ', '.join(name for name in (*task.inputs, *task.outputs) if name not in facts.fields),
+    'unknown_field': lambda task, facts: ', '.join(repr(name) for name in (*task.inputs, *task.outputs) if name not in facts.fields),
     'overlap': _overlap,
     'repeated': lambda task, facts: 'said before in this answer' if plain_words(task.instruction) in task.earlier else '',
     'too_short': lambda task, facts: f'{_length(task)} words' if _length(task) < facts.rules.min_words else '',
@@ -245,7 +245,7 @@ def companions(
     paired = {other for pair in PAIRS if name in pair for other in pair if other != name and other in facts.fields}
     return {other for other in same | paired if facts.types.get(other, 'text') in ('text', 'category', '')}
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #9397fdae
+# %% ../../nbs/11_dynosaur.checks.ipynb #c6494446
 def _misses_input(task: Proposal, facts: SourceFacts) -> str:
     for output in task.outputs:
         words, others = set(name_words(output)), [name for name in facts.fields if name != output]
@@ -264,7 +264,9 @@ def _one_to_many(task: Proposal, facts: SourceFacts) -> str:
         if is_label(output, facts): continue
         paired = companions(output, facts) & set(task.inputs)
         if paired and labels and not set(labels) & set(task.inputs): return f'{labels[0]} is not given'
-        if task.inputs and all(name in labels for name in task.inputs) and facts.words(output) > 4: return f'many texts have the same {task.inputs[0]}'
+        texts = facts.texts.get(output, ())
+        various = facts.words(output) > 4 or (len(texts) > 3 and 2 * len(set(texts)) > len(texts))
+        if task.inputs and various and all(name in labels for name in task.inputs): return f'many texts have the same {task.inputs[0]}'
     return ''
 
 RELATION_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {'misses_input': _misses_input, 'one_to_many': _one_to_many}

@@ -6,7 +6,7 @@
 __all__ = ['BRACES', 'SYSTEM_LINE', 'Demonstration', 'PromptText', 'fill', 'check_text', 'load_prompts', 'label_sentence',
            'dataset_text', 'read_dataset', 'choose_demonstrations', 'build_prompt', 'read_prompt']
 
-# %% ../../nbs/11_dynosaur.prompts.ipynb #55772c95
+# %% ../../nbs/11_dynosaur.prompts.ipynb #b4a1786f
 import ast
 import json
 import random
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from .fields import RULES, Metadata, Rules
-from ..records import check_types
+from ..records import check_types, content_hash
 
 # %% ../../nbs/11_dynosaur.prompts.ipynb #45923236
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def read_dataset(
         except (KeyError, TypeError): continue
     return None
 
-# %% ../../nbs/11_dynosaur.prompts.ipynb #1a97b624
+# %% ../../nbs/11_dynosaur.prompts.ipynb #00408da5
 def choose_demonstrations(
     meta: Metadata,
     prompts: PromptText,
@@ -171,7 +171,7 @@ def choose_demonstrations(
 ) -> list[Demonstration]:               # in the order shown
     "The demonstrations that a source's prompt shows."
     known, count = prompts.demonstrations, min(rules.demonstrations_shown, len(prompts.demonstrations))
-    if rules.demonstrations != 'fixed': return random.Random(f'{seed}:{meta.name}').sample(known, count)
+    if rules.demonstrations != 'fixed': return random.Random(int(content_hash([seed, meta.name]), 16)).sample(known, count)
     return list(known[:count] if meta.summary else known[-count:] if count else ())
 
 # %% ../../nbs/11_dynosaur.prompts.ipynb #c7aa1bc2

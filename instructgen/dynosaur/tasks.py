@@ -67,13 +67,13 @@ def collect_tasks(
     parts = list(value.values() if isinstance(value, dict) else value)[:100]
     return [task for part in parts for task in collect_tasks(part, depth + 1)][:100]
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #6f94a812
+# %% ../../nbs/11_dynosaur.tasks.ipynb #f1de1167
 def balanced_objects(
     text: str,              # any text
     quoted: bool = True,    # braces inside strings don't count
-) -> tuple[list[str], bool]:  # at most 50 objects in order; whether a brace was left open
+) -> tuple[list[str], bool]:  # at most 50 objects in order; whether a brace or a bracket was left open
     "The innermost pairs of braces that speak of an instruction."
-    found, starts, quote, last, position, named = [], [], '', '', 0, text.lower()
+    found, starts, lists, quote, last, named = [], [], 0, '', '', text.lower()
     pieces = re.finditer(r'\\.|["\'{}]|[^\s\\"\'{}]+', text, re.DOTALL)
     for match in pieces:
         piece, position = match[0], match.start()
@@ -86,8 +86,9 @@ def balanced_objects(
             inner = found and found[-1][0] > start
             if not inner and position - start < 20_000 and named.find('instruction', start, position) > 0: found.append((start, position + 1))
             if len(found) == 50: break
+        else: lists += piece.count('[') - piece.count(']')
         last = piece[-1]
-    return [text[start:end] for start, end in found], bool(starts)
+    return [text[start:end] for start, end in found], bool(starts) or lists > 0
 
 # %% ../../nbs/11_dynosaur.tasks.ipynb #bd66ecba
 def _mend(text: str) -> list[dict]:
@@ -177,24 +178,23 @@ def check_demonstrations(
         for fault in check_tasks(proposed, card, own, prompts=prompts)[1]:
             raise ValueError(f'demonstration {number} ({meta.name}) breaks the rule {fault.rule}: {fault.text}')
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #ae243c97
+# %% ../../nbs/11_dynosaur.tasks.ipynb #8c65176d
 def drop_duplicates(
     tasks: Sequence[Task],              # of one source, both settings
     rules: Rules = RULES['careful'],    # `max_similarity`; 1: only equal ones
 ) -> tuple[list[Task], list[Rejected]]: # rules 'duplicate_exact' and 'duplicate_near'
     "Each task once."
-    groups, twins, seen = {}, {}, {}
-    for task in tasks:
-        if task.id in seen: twins[id(task)] = ('duplicate_exact', seen[task.id])
-        else:
-            seen[task.id] = task
-            groups.setdefault((task.source, task.config, tuple(sorted(task.inputs)), task.output), []).append(task)
+    groups, twins, seen = {}, {}, {}  # twins: place of a dropped task -> rule, place of the kept one
+    for place, task in enumerate(tasks):
+        if task.id in seen: twins[place] = ('duplicate_exact', seen[task.id])
+        else: groups.setdefault((task.source, task.config, tuple(sorted(task.inputs)), task.output), []).append(place)
+        seen.setdefault(task.id, place)
     for group in groups.values() if rules.max_similarity < 1 else ():
-        for task, twin in zip(group, near_duplicates([task.instruction for task in group], rules.max_similarity)):
-            if twin >= 0: twins[id(task)] = ('duplicate_near', group[twin])
-    rejected = [Rejected('task', task.id, twins[id(task)][0], f'{task.instruction} | as {twins[id(task)][1].setting}: {twins[id(task)][1].instruction}', SourceCard(task.source, task.config).name)
-                for task in tasks if id(task) in twins]
-    return [task for task in tasks if id(task) not in twins], rejected
+        for place, twin in zip(group, near_duplicates([tasks[place].instruction for place in group], rules.max_similarity)):
+            if twin >= 0: twins[place] = ('duplicate_near', group[twin])
+    rejected = [Rejected('task', tasks[place].id, rule, f'{tasks[place].instruction} | {tasks[twin].setting}: {tasks[twin].instruction}', SourceCard(tasks[place].source, tasks[place].config).name)
+                for place, (rule, twin) in sorted(twins.items())]
+    return [task for place, task in enumerate(tasks) if place not in twins], rejected
 
 # %% ../../nbs/11_dynosaur.tasks.ipynb #5d218969
 SETTINGS = ('aware', 'unaware')  # of the description, in the order that decides which of two equal tasks is kept
