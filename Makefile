@@ -46,7 +46,9 @@ lab: $(VENV)/base.ok
 	@$(BIN)/jupyter lab --notebook-dir=. nbs/reports/quickstart.ipynb
 
 docs: $(VENV)/docs.ok
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/../docs.py
+	@rm -rf build/quickstart
+	@$(BIN)/instructgen run quickstart --out build/quickstart
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python nbs/_site/build.py build/quickstart
 
 clean:
 	rm -rf $(VENV) build dist site _docs _proc *.egg-info

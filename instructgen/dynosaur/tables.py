@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'read_lines', 'read_counts', 'funnel_table', 'drops_table', 'check_funnel', 'cost_table', 'source_table',
-           'license_table', 'setting_table', 'verb_table', 'length_table', 'label_table', 'place_table', 'sample_tasks']
+           'license_table', 'setting_table', 'instruction_verbs', 'length_table', 'sample_tasks']
 
 # %% ../../nbs/16_dynosaur.tables.ipynb #b1c0233a
 import random
@@ -129,18 +129,15 @@ def setting_table(
                      distinct_share(instructions), len(set(pairs)) / len(pairs) if pairs else None))
     return pd.DataFrame(rows, columns=['setting', 'prompts', 'proposed', 'valid', 'kept', 'distinct', 'distinct_verb_objects'])
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #b1544f3c
-def verb_table(
+# %% ../../nbs/16_dynosaur.tables.ipynb #db82f3c6
+def instruction_verbs(
     folder: str | Path,     # run folder
     backend: str = 'auto',  # as in `verb_objects`
-) -> tuple[pd.DataFrame, dict[str, Any]]:  # verb, noun, count, most common first; backend, coverage, distinct instructions, share of the six top verbs
-    "Root verbs and objects of the distinct instructions."
+) -> tuple[list[tuple[str, str]], dict[str, Any]]:  # (verb, noun) of each distinct instruction; backend, coverage, instructions, top_six (share)
+    "Root verb and object of the distinct instructions, and how they were found."
     instructions = sorted({task.instruction for task in read_lines(folder, Task)})
     pairs, coverage, used = verb_objects(instructions, backend)
-    found = Counter(pair for pair in pairs if all(pair))
-    rows = sorted(((*pair, count) for pair, count in found.items()), key=lambda row: (-row[2], row))
-    facts = {'backend': used, 'coverage': coverage, 'instructions': len(instructions), 'top_six': top_verb_share(pairs)}
-    return pd.DataFrame(rows, columns=['verb', 'noun', 'count']), facts
+    return pairs, {'backend': used, 'coverage': coverage, 'instructions': len(instructions), 'top_six': top_verb_share(pairs)}
 
 # %% ../../nbs/16_dynosaur.tables.ipynb #191dab20
 def length_table(
@@ -149,36 +146,6 @@ def length_table(
     "How many words the instructions have, without the sentence that lists labels."
     found = Counter(len(task.instruction.split()) for task in read_lines(folder, Task))
     return pd.DataFrame(sorted(found.items()), columns=['words', 'tasks'])
-
-# %% ../../nbs/16_dynosaur.tables.ipynb #980fa599
-def label_table(
-    folder: str | Path,  # run folder
-) -> pd.DataFrame:       # task, source, place (1-based), labels (how many), label, examples, share
-    "How often each label of each classification task is the answer."
-    tasks = {task.id: task for task in read_lines(folder, Task) if task.labels}
-    rows = []
-    try: data = read_dataset(folder, ('task_id', 'output'))
-    except FileNotFoundError: data = None
-    if data is not None:
-        counted = data.group_by(['task_id', 'output']).aggregate([([], 'count_all')]).to_pylist()
-        found: dict[str, Counter] = {}
-        for row in counted:
-            if row['task_id'] in tasks: found.setdefault(row['task_id'], Counter())[row['output']] += row['count_all']
-        for name, task in sorted(tasks.items(), key=lambda item: (item[1].source, item[1].instruction)):
-            total = sum(found.get(name, {}).values())
-            rows += [(name, SourceCard(task.source, task.config).name, place, len(task.labels), label, found[name][label], found[name][label] / total)
-                     for place, label in enumerate(task.labels, 1) if total]
-    return pd.DataFrame(rows, columns=['task', 'source', 'place', 'labels', 'label', 'examples', 'share'])
-
-# %% ../../nbs/16_dynosaur.tables.ipynb #7dce6c49
-def place_table(
-    labels: pd.DataFrame,  # from `label_table`
-) -> pd.DataFrame:         # labels (how many), place, examples, share, expected, of (examples in all)
-    "At which place of the listed labels the answers stand, beside the share that chance would give."
-    found = labels.groupby(['labels', 'place'], as_index=False).examples.sum()
-    found['of'] = found.groupby('labels').examples.transform('sum')
-    found['share'], found['expected'] = found.examples / found.of, 1 / found.labels
-    return found[['labels', 'place', 'examples', 'of', 'share', 'expected']]
 
 # %% ../../nbs/16_dynosaur.tables.ipynb #e90de9b0
 def sample_tasks(
