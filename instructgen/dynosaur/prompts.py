@@ -6,12 +6,13 @@
 __all__ = ['BRACES', 'SYSTEM_LINE', 'Demonstration', 'PromptText', 'fill', 'check_text', 'load_prompts', 'label_sentence',
            'dataset_text', 'read_dataset', 'choose_demonstrations', 'build_prompt', 'read_prompt']
 
-# %% ../../nbs/11_dynosaur.prompts.ipynb #b4a1786f
+# %% ../../nbs/11_dynosaur.prompts.ipynb #a69eabcb
 import ast
 import json
 import random
 import re
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -103,17 +104,26 @@ def check_text(
     if len(demonstrations) < 2: raise ValueError(f'{where} has {len(demonstrations)} demonstrations, want 2 or more')
     return PromptText(**{name: tuple(value) if kinds[name] == 'tuple' else value for name, value in data.items()} | {'demonstrations': demonstrations})
 
-# %% ../../nbs/11_dynosaur.prompts.ipynb #70f58342
+# %% ../../nbs/11_dynosaur.prompts.ipynb #f0984a3d
+def _read_text(source: Any) -> PromptText:
+    try: return check_text(yaml.safe_load(source.read_text(encoding='utf-8')), source.name)
+    except (yaml.YAMLError, UnicodeDecodeError) as error: raise ValueError(f'{source.name} is no YAML: {error}') from None
+
+@lru_cache
+def _languages() -> tuple[str, ...]: return tuple(sorted(item.name[:-5] for item in files('instructgen.dynosaur').iterdir() if item.name.endswith('.yaml')))
+
+@lru_cache
+def _packaged(name: str) -> PromptText: return _read_text(files('instructgen.dynosaur') / f'{name}.yaml')
+
 def load_prompts(
     name: str | Path = 'en',    # 'en', 'de', or the path of a YAML file
 ) -> PromptText:                # FileNotFoundError, or ValueError that names the mistake
     "The prompt text of a language or of a file."
-    folder = files('instructgen.dynosaur')
-    known = sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith('.yaml'))
-    source = folder / f'{name}.yaml' if str(name) in known else Path(name).expanduser()
-    if not source.is_file(): raise FileNotFoundError(f'no prompt text {str(name)!r}: want {" or ".join(known)}, or the path of a YAML file')
-    try: return check_text(yaml.safe_load(source.read_text(encoding='utf-8')), source.name)
-    except (yaml.YAMLError, UnicodeDecodeError) as error: raise ValueError(f'{source.name} is no YAML: {error}') from None
+    known = _languages()
+    if str(name) in known: return _packaged(str(name))
+    path = Path(name).expanduser()
+    if not path.is_file(): raise FileNotFoundError(f'no prompt text {str(name)!r}: want {" or ".join(known)}, or the path of a YAML file')
+    return _read_text(path)
 
 # %% ../../nbs/11_dynosaur.prompts.ipynb #6fe48405
 def label_sentence(
