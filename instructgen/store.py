@@ -76,7 +76,7 @@ def hide_secrets(
         if len(value) >= 12 and '/' not in value and name.lower().split('_')[-1] in SECRET_WORDS: text = text.replace(value, '[hidden]')
     return text
 
-# %% ../nbs/01_store.ipynb #303eadb9
+# %% ../nbs/01_store.ipynb #f46d1b5f
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file over the limit
 
 @contextmanager
@@ -91,14 +91,13 @@ def atomic_path(
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
     except OSError as error:
         if error.errno not in FULL_DISK: raise
         raise OSError(error.errno, f'no room to write {path}: free some space or choose another folder, then go on with resume; '
                       'what was finished before is kept') from error
     finally: temporary.unlink(missing_ok=True)
 
-def _sync(path: Path) -> None:  # a folder too: the rename itself must reach the disk
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try: os.fsync(descriptor)
     finally: os.close(descriptor)
@@ -303,7 +302,7 @@ def bucket_path(
     "Where a bucket's examples lie."
     return Path(folder, 'dataset', 'data', f'{split}-{bucket:02d}.parquet')
 
-# %% ../nbs/01_store.ipynb #593c8710
+# %% ../nbs/01_store.ipynb #27604248
 GROUP_ROWS, GROUP_BYTES = 16_384, 32 << 20  # a row group is closed at either
 
 def write_bucket(
@@ -320,19 +319,22 @@ def write_bucket(
         return path
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(temporary, EXAMPLE_SCHEMA, compression='zstd', use_dictionary=[*CONSTANT_COLUMNS, 'context', 'output'],
-                              column_encoding={'id': 'DELTA_BYTE_ARRAY', 'row': 'DELTA_BINARY_PACKED'}, store_schema=False) as writer:
+                              column_encoding={'id': 'DELTA_BYTE_ARRAY', 'row': 'DELTA_BINARY_PACKED'}, write_statistics=[*CONSTANT_COLUMNS, 'row'],
+                              store_schema=False) as writer:
             for group in itertools.chain([first], groups): writer.write_table(group)
     return path
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:  # whole tables put together, none split
-    waiting = []
+    waiting, rows, size = [], 0, 0
     for table in tables:
         if table.schema.names != EXAMPLE_SCHEMA.names:
             raise ValueError(f'want the columns {", ".join(EXAMPLE_SCHEMA.names)}, got {", ".join(table.schema.names)}')
-        if table.num_rows: waiting.append(table.cast(EXAMPLE_SCHEMA))
-        if sum(table.num_rows for table in waiting) >= GROUP_ROWS or sum(table.nbytes for table in waiting) >= GROUP_BYTES:
+        if not table.num_rows: continue
+        waiting.append(table if table.schema == EXAMPLE_SCHEMA else table.cast(EXAMPLE_SCHEMA))
+        rows, size = rows + table.num_rows, size + table.nbytes
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
             yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
-            waiting = []
+            waiting, rows, size = [], 0, 0
     if waiting: yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
 
 # %% ../nbs/01_store.ipynb #c4f03edc
