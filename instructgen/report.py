@@ -122,7 +122,7 @@ def check_parameters(
         raise ValueError(f'report {report!r} has no parameter {name!r}; {hint}')
     return {name: cast_value(known[name], value) for name, value in given.items()}
 
-# %% ../nbs/42_report.ipynb #9a3ff6f4
+# %% ../nbs/42_report.ipynb #7834955f
 def table_html(
     frame: pd.DataFrame,  # any values; texts are escaped
     caption: str = '',    # says what the table is of, with n and units
@@ -131,12 +131,12 @@ def table_html(
     "A table as HTML, numbers aligned, strangers' text escaped."
     shown = frame.head(rows)
     style = {name: f'{{:,.{0 if pd.api.types.is_integer_dtype(shown[name]) else 3}f}}' for name in shown.select_dtypes('number')}
-    columns = [f'<th>{html.escape(str(name))}</th>' for name in shown.columns]
+    columns = [f'<th class="number">{html.escape(str(name))}</th>' if name in style else f'<th>{html.escape(str(name))}</th>' for name in shown.columns]
     body = []
     for row in shown.itertuples(index=False):
         cells = []
         for name, value in zip(shown.columns, row):
-            missing = value is None or (isinstance(value, float) and pd.isna(value))
+            missing = value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value))
             text = '–' if missing else style[name].format(value) if name in style else str(value)
             cells.append(f'<td class="number">{text}</td>' if name in style else f'<td>{html.escape(text)}</td>')
         body.append(f'<tr>{"".join(cells)}</tr>')
@@ -213,7 +213,7 @@ def executed_notebook(
         notebook.cells.append(cell)
     return notebook
 
-# %% ../nbs/42_report.ipynb #2a585a9c
+# %% ../nbs/42_report.ipynb #d6c8278b
 STYLE = '''
 :root { color-scheme: light }
 body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; color: #1f2430; background: #fff; margin: 0 }
@@ -224,8 +224,8 @@ blockquote { margin: .4rem 0 1.2rem; padding: 0; color: #5b6475; font-size: 1.08
 pre { background: #f6f7fa; padding: .8rem 1rem; border-radius: 6px; overflow-x: auto; font-size: .86rem } pre code { background: none; padding: 0 }
 figure { margin: 1.2rem 0 1.6rem } figure img { max-width: 100%; height: auto } figcaption, caption, .note { color: #5b6475; font-size: .88rem }
 caption { text-align: left; padding: 0 0 .45rem; caption-side: top } table { border-collapse: collapse; margin: 1rem 0 1.5rem; font-size: .9rem; max-width: 100% }
-th { text-align: left; border-bottom: 2px solid #c9cfda; padding: .35rem .8rem .35rem 0; vertical-align: bottom } td { border-bottom: 1px solid #e9ecf1; padding: .32rem .8rem .32rem 0; vertical-align: top; overflow-wrap: anywhere }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap } .jp-OutputPrompt, .prompt, .jp-InputPrompt { display: none }
+th { text-align: left; border-bottom: 2px solid #c9cfda; padding: .35rem .8rem .35rem 0; vertical-align: bottom } td { border-bottom: 1px solid #e9ecf1; padding: .32rem .8rem .32rem 0; vertical-align: top; overflow-wrap: break-word; max-width: 34rem }
+th.number { text-align: right } td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap } .jp-OutputPrompt, .prompt, .jp-InputPrompt { display: none }
 .facts { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0 1.6rem } .fact { border: 1px solid #e3e6ec; border-radius: 8px; padding: .7rem 1rem; min-width: 7.5rem }
 .fact b { display: block; font-size: 1.45rem; font-weight: 650 } .fact span { color: #5b6475; font-size: .86rem }
 .task { border: 1px solid #e3e6ec; border-radius: 8px; padding: .8rem 1.1rem; margin: .8rem 0 } .task .from { color: #5b6475; font-size: .84rem; margin: 0 0 .3rem } .task p { margin: .2rem 0 }

@@ -56,14 +56,14 @@ def funnel_table(
     return pd.DataFrame([{'step': step, 'count': count, 'per': before.get(step, ''), 'ratio': ratio(ours, step), 'paper': theirs, 'paper_ratio': ratio(paper, step)}
                          for step, count, theirs in steps]).astype({'paper': 'Int64'})
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #8ef1e7e6
+# %% ../../nbs/16_dynosaur.tables.ipynb #3a8754a6
 def drops_table(
     folder: str | Path,  # run folder
 ) -> pd.DataFrame:       # kind, rule, count, example
     "Everything that was dropped, by kind and rule, with one example of each."
     found: dict[tuple[str, str], list] = {}
     for drop in read_lines(folder, Rejected):
-        entry = found.setdefault((drop.kind, drop.rule), [0, f'{drop.where}: {drop.text}' if drop.where not in ('', drop.id) else f'{drop.id}: {drop.text}'])
+        entry = found.setdefault((drop.kind, drop.rule), [0, f'{drop.id if drop.kind in ("source", "call", "answer") or not drop.where else drop.where}: {drop.text}'])
         entry[0] += drop.count
     order = ('source', 'call', 'answer', 'task', 'row')
     rows = [(kind, rule, count, shown[:160]) for (kind, rule), (count, shown) in found.items()]
@@ -80,7 +80,7 @@ def check_funnel(
     assert counts['proposed'] == counts['tasks'] + dropped, f"{counts['proposed']} tasks proposed, but {counts['tasks']} kept and {dropped} dropped"
     return counts['proposed']
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #1fb54986
+# %% ../../nbs/16_dynosaur.tables.ipynb #294a72e6
 def cost_table(
     counts: dict[str, Any],  # from `build_dataset`, with 'llm'
 ) -> pd.DataFrame:           # what, amount
@@ -88,10 +88,10 @@ def cost_table(
     used = counts['llm']
     rows: list[tuple[str, Any]] = [('calls', used['calls']), ('answers from the ledger', used['hits']), ('calls that failed', sum(used['errors'].values())),
                                    ('tries that were repeated', sum(used['retries'].values())), ('prompt tokens', used['prompt_tokens']), ('answer tokens', used['completion_tokens'])]
-    if used['cost'] is not None:
+    if used['cost'] is not None and used['prompt_tokens'] + used['completion_tokens']:
         rows.append(('money, $', used['cost']))
-        for name, number in (('call', used['calls']), ('valid task', counts['tasks']), ('example', counts['examples'])):
-            if number: rows.append((f'$ a {name}', used['cost'] / number))
+        for name, number in (('a call', used['calls']), ('a valid task', counts['tasks']), ('an example', counts['examples'])):
+            if number: rows.append((f'$ {name}', used['cost'] / number))
     return pd.DataFrame([(name, f'{value:,}' if isinstance(value, int) else f'{value:,.6f}') for name, value in rows], columns=['what', 'amount'])
 
 # %% ../../nbs/16_dynosaur.tables.ipynb #37e72f3a
