@@ -28,7 +28,7 @@ class Column:
         "What is known of the values that the field takes."
         return self.labels or tuple(value for value in self.values if isinstance(value, str))
 
-# %% ../../nbs/12_dynosaur.columns.ipynb #ec24ee7d
+# %% ../../nbs/12_dynosaur.columns.ipynb #9de85b4c
 def _guess_type(values: list) -> str:
     if any(isinstance(value, list) for value in values): return 'list'
     if any(not isinstance(value, str) for value in values): return 'nested'
@@ -40,8 +40,9 @@ def read_columns(
 ) -> list[Column]:    # in its order
     "The fields of a prompt with what it says about each."
     shown = {name: [row[name] for row in meta.rows if row.get(name)] for name in meta.fields}
-    return [Column(name, name_words(name), meta.types.get(name) or _guess_type(shown[name]), tuple(map(str, meta.labels.get(name, ()))), tuple(shown[name]))
-            for name in meta.fields]
+    kinds = {name: meta.types.get(name) or _guess_type(shown[name]) for name in meta.fields}
+    return [Column(name, name_words(name), kinds[name], tuple(map(str, meta.labels.get(name, ()))),
+                   tuple(value for value in shown[name] if isinstance(value, str) or isinstance(value, list) and kinds[name] == 'list')) for name in meta.fields]
 
 # %% ../../nbs/12_dynosaur.columns.ipynb #3a3df728
 def is_prose(
@@ -51,14 +52,14 @@ def is_prose(
     texts = [' '.join(map(str, value)) if isinstance(value, list) else str(value) for value in column.values]
     return column.type in ('text', 'list') and (not texts or any(len(text.split()) > 2 or (len(text) > 12 and not text.isascii()) for text in texts))
 
-# %% ../../nbs/12_dynosaur.columns.ipynb #45041d63
+# %% ../../nbs/12_dynosaur.columns.ipynb #c359edc6
 OPAQUE = re.compile(r'(https?:|www\.)\S*|\S+@\S+\.\w+|[\w.-]+\.(com|org|net|io|de|txt|csv|json|pdf|jpg|png|wav|mp3|html?)\b\S*|\S*/\S*/\S*|[0-9a-f]{12,}|[\d\s.,:/+%$€-]+|\d{4}-\d\d.*', re.I)
 
 def is_opaque(
     column: Column,  # any field
 ) -> bool:           # False if no value is shown and the type is text
     "Whether values look like addresses, files, dates, numbers or codes."
-    return column.type in ('url', 'time', 'number') or any(OPAQUE.fullmatch(value.strip()) for value in column.values if isinstance(value, str))
+    return column.type in ('url', 'time', 'number') or any(OPAQUE.fullmatch(value.strip()) for value in column.seen)
 
 # %% ../../nbs/12_dynosaur.columns.ipynb #74230b09
 def is_code(
@@ -85,7 +86,7 @@ def says_yes_no(
     seen = {value.lower() for value in column.seen}
     return column.type == 'boolean' or len(seen) == 2 and seen in OPPOSITES[1:]
 
-# %% ../../nbs/12_dynosaur.columns.ipynb #42100a64
+# %% ../../nbs/12_dynosaur.columns.ipynb #a0e39736
 ROLES = (  # role, names that mean it; one that is longer than a word is looked up whole
     ('question', 'question | questions | question text | question stem | stem | question title | raw question | original question | question prompt | problem | math problem | problem statement | word problem | riddle | query | clue | exercise question | interrogation | q | frage'),
     ('detail', 'question content | question body | question detail | question details | question description | selftext | self text | enumeration'),
@@ -95,7 +96,7 @@ ROLES = (  # role, names that mean it; one that is longer than a word is looked 
     ('solution', 'solution | solutions | worked solution | step by step solution'),
     ('rationale', 'rationale | rationales | explanation | explanations | reasoning | reason | justification | chain of thought | cot | abstractive explanation | explanation 1 | exp | why'),
     ('formula', 'formula | annotated formula | equation | equations | expression'),
-    ('context', 'context | contexts | ctx | startphrase | observation | passage | passages | paragraph | paragraphs | background | situation | scenario | support | supports | supporting text | snippet | snippets | plot | wiki context | fact | facts | fact 1 | fact 2 | question para step | table text | wissen | kontext'),
+    ('context', 'context | contexts | ctx | startphrase | observation | passage | passages | paragraph | paragraphs | background | situation | scenario | support | supports | supporting text | snippet | snippets | plot | wiki context | fact | facts | fact 1 | fact 2 | question para step | table text | sentences | wissen | kontext'),
     ('options', 'options | choices | choice | option | endings | ending | candidate answers | candidates | answer choices | answer options | alternatives | choices text | options text | multiple choice targets | multiple choice options | mc answers | antworten | label candidates'),
     ('key', 'answer key | correct | correct option | correct choice | correct index | right option | answer idx | answer index | answer label | label idx | cop | gold index | answer right ending'),
     ('correct', 'is correct | correctness | is answer | is right | answer correct'),
@@ -140,6 +141,7 @@ ROLES = (  # role, names that mean it; one that is longer than a word is looked 
     ('product_name', 'product name | product title | item name'), ('features', 'features | product features | bullet points | specifications | specs'),
     ('aspect', 'aspect | aspect term | aspect category | target entity | opinion target'),
     ('entity', 'head | tail | head entity | tail entity | entity 1 | entity 2 | subject entity | object entity | e 1 | e 2 | head text | tail text | gene'),
+    ('part', 'page | pg | page number | page no | chapter number | paragraph number'),
     ('similarity', 'similarity | similarity score | relatedness score | relatedness | score | sim | sts score | gold score'),
     ('rating', 'rating | ratings | stars | star rating | review score | review rating | overall | overall rating | satisfaction | satisfaction score | point | star | sterne'),
 )
