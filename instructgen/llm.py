@@ -221,7 +221,7 @@ class Tally:
                         for name, parts in sorted(self.purposes.items())}
             return Statistics(**counts, **cost, errors=dict(sorted(self.errors.items())), purposes=purposes, **more)
 
-# %% ../nbs/03_llm.ipynb #a9c9b5a7
+# %% ../nbs/03_llm.ipynb #88f526c8
 UNBILLED = ('connection', 'rate_limit', 'bad_request', 'server_error', 'unknown_prompt', 'not_recorded')  # reasons for which no server takes money
 
 class Lane:
@@ -268,7 +268,7 @@ class Lane:
                    for c, purpose in zip(completions, purposes) if not c.error]
         if answers and self.llm.ledger: self.llm.ledger.keep(answers)
         for completion, purpose in zip(completions, purposes):
-            self.llm.book(completion, purpose, self.reserved.pop(completion.id))
+            self.llm.book(completion, purpose, self.reserved.pop(completion.id, {}))
 
     def deliver(self, completion: Completion | None = None) -> Iterator[Completion]:  # from the back end, None if there is none
         "What can go to the caller now: the answer to one call, and those that needed none."
@@ -282,7 +282,7 @@ class Lane:
             self.llm.tally.add(completion, purpose)
             yield completion
 
-# %% ../nbs/03_llm.ipynb #ab6125f3
+# %% ../nbs/03_llm.ipynb #13a7d69b
 class KeptLLM:
     "Any back end with a ledger, a budget, prices and counts around it."
     def __init__(
@@ -308,7 +308,7 @@ class KeptLLM:
             yield from lane.deliver()
         finally:
             stream.close()
-            for worst in lane.reserved.values(): self.budget.settle(worst, {})
+            while lane.reserved: self.budget.settle(lane.reserved.popitem()[1], {})  # what was cancelled
         if lane.stopped: raise BudgetReached(f'the budget of {lane.stopped} has no room for another call; what was asked is kept, --resume goes on')
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
@@ -338,6 +338,10 @@ class KeptLLM:
     def statistics(self) -> Statistics:
         "What calls were made so far, and what came of them."
         return self.tally.statistics(self.prices is not None, **(self.backend.counts() if hasattr(self.backend, 'counts') else {}))
+
+    def describe(self) -> dict[str, Any]:
+        "Who gets the prompts: name, url ('' if nobody but this process), whether they leave this machine, and what goes with them."
+        return self.backend.describe() if hasattr(self.backend, 'describe') else {'name': self.name, 'url': '', 'leaves_machine': False}
 
     def close(self) -> None:
         "Close the back end and the ledger."
