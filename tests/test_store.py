@@ -1,0 +1,374 @@
+"""The run folder: whole files, lock, resume after kill -9, buckets whose bytes depend on nothing but their content."""
+import errno
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from instructgen import store
+from instructgen.records import EXAMPLE_COLUMNS, EXAMPLE_SCHEMA, Example, Rejected, Task, from_json
+from instructgen.store import (BUCKETS, atomic_path, bucket_done, bucket_of, bucket_path, is_locked, link_bucket, list_runs, merge_parts, open_run, read_dataset,
+                               read_manifest, read_part, read_run, refuse_secrets, run_files, take_lock, write_bucket, write_part)
+
+
+def example_table(source: str, rows: int, text: str = 'yes') -> pa.Table:
+    examples = [Example(f'{source}-train-{row}', f'Answer for {source}.', f'Question {row} of {source}?', text, task_id=source, source=source, row=row) for row in range(rows)]
+    return pa.table({name: [getattr(example, name) for example in examples] for name in EXAMPLE_COLUMNS}, schema=EXAMPLE_SCHEMA)
+
+
+def run_python(code: str, *arguments: str, wait: bool = True) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, '-c', code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if wait: process.wait(60)
+    return process
+
+
+def leftovers(folder: Path) -> list[str]: return [path.name for path in folder.rglob('*.tmp')]
+
+
+# whole or not at all
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path, monkeypatch, number):
+    path = write_bucket(tmp_path, 3, example_table('a', 5))
+    before = path.read_bytes()
+    def full(*_): raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='train-03.parquet: free some space') as caught: write_bucket(tmp_path, 3, example_table('a', 9))
+    assert caught.value.errno == number
+    assert path.read_bytes() == before and not leftovers(tmp_path)
+
+
+def test_a_real_limit_of_the_system_is_explained(tmp_path):
+    "The kernel refuses in the middle of Arrow's own writing, not in a patched function."
+    process = run_python("""
+import resource, signal, sys
+import pyarrow as pa
+from instructgen.records import EXAMPLE_SCHEMA
+from instructgen.store import write_bucket
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+import random
+texts = [random.Random(i).randbytes(200).hex() for i in range(4000)]
+columns = [pa.array(range(4000)) if f.name == 'row' else pa.array(texts if f.name in ('id', 'input') else [''] * 4000) for f in EXAMPLE_SCHEMA]
+try: write_bucket(sys.argv[1], 0, pa.table(columns, names=EXAMPLE_SCHEMA.names))
+except OSError as error: print(error)
+""", str(tmp_path))
+    out, err = process.communicate()
+    assert 'free some space' in out and 'train-00.parquet' in out, err
+    assert not [path for path in tmp_path.rglob('*') if path.is_file()]
+
+
+def test_killed_while_writing_leaves_the_old_file_and_resume_clears_up(tmp_path):
+    with open_run('demo', {}, tmp_path) as run: run.write_text('tasks.jsonl', 'old\n')
+    process = run_python("""
+import sys, time
+from instructgen.store import atomic_path
+with atomic_path(sys.argv[1] + '/tasks.jsonl') as temporary:
+    temporary.write_text('half of the n')
+    print('writing', flush=True)
+    time.sleep(60)
+""", str(tmp_path), wait=False)
+    assert process.stdout.readline() == 'writing\n'
+    process.kill(); process.wait()
+    assert (tmp_path / 'tasks.jsonl').read_text() == 'old\n' and leftovers(tmp_path)
+    open_run('demo', {}, tmp_path, resume=True).close()
+    assert not leftovers(tmp_path)
+
+
+def test_an_interrupt_removes_the_half_written_file(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / 'a') as temporary:
+        temporary.write_text('half')
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_made_with_the_usual_permissions(tmp_path):
+    "mkstemp's 0600 would lock colleagues out of a shared folder."
+    (tmp_path / 'plain').touch()
+    with atomic_path(tmp_path / 'ours') as temporary: temporary.touch()
+    assert (tmp_path / 'ours').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+# the lock
+
+HOLD = """
+import os, sys, time
+from instructgen.store import open_run
+run = open_run('demo', {}, sys.argv[1])
+child = os.fork() if len(sys.argv) > 2 else -1
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+print(child, flush=True)
+time.sleep(60)
+"""
+
+def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
+    process = run_python(HOLD, str(tmp_path), wait=False)
+    try:
+        process.stdout.readline()
+        assert is_locked(tmp_path)
+        with pytest.raises(BlockingIOError, match=f'process {process.pid} on'): open_run('demo', {}, tmp_path, resume=True)
+    finally: process.kill(); process.wait()
+    assert not is_locked(tmp_path)
+    open_run('demo', {}, tmp_path, resume=True).close()   # a kill frees the folder at once
+
+
+def test_a_worker_that_outlives_a_killed_parent_does_not_keep_the_lock(tmp_path):
+    process = run_python(HOLD, str(tmp_path), 'fork', wait=False)
+    child = int(process.stdout.readline())
+    process.kill(); process.wait()
+    try:
+        for _ in range(50):
+            if not is_locked(tmp_path): break
+            time.sleep(.05)
+        assert not is_locked(tmp_path)
+    finally: os.kill(child, signal.SIGKILL)
+
+
+def test_the_parent_keeps_the_lock_when_a_forked_worker_ends(tmp_path):
+    with open_run('demo', {}, tmp_path):
+        child = os.fork()
+        if child == 0: os._exit(0)
+        os.waitpid(child, 0)
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_two_runs_of_one_second_get_two_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path))
+    runs = [open_run('demo', {'seed': 1}) for _ in range(5)]
+    assert len({run.folder for run in runs}) == 5 and all(run.folder.parent == tmp_path for run in runs)
+    for run in runs: run.close()
+
+
+# going on
+
+def test_resume_takes_the_parameters_and_refuses_others(tmp_path):
+    asked = {'seed': 1, 'llm': 'rules', 'splits': ['train'], 'budget_calls': 5}
+    first = open_run('demo', asked, tmp_path); first.close()
+    with open_run('demo', {'budget_calls': 50, 'resume': True}, tmp_path, resume=True) as run:
+        assert run.parameters == {**asked, 'budget_calls': 50, 'resume': True} and run.config_hash == first.config_hash
+    assert read_run(tmp_path)['parameters'] == asked          # run.json is as it was
+    open_run('demo', {**asked, 'splits': ('train',)}, tmp_path, resume=True).close()   # a tuple is a list in JSON
+    for changed, message in (({'llm': 'openai:x'}, "'llm' is 'openai:x' here and 'rules' in the run"), ({'limit': 3}, "'limit' is 3 here and 'absent'")):
+        with pytest.raises(ValueError, match=message): open_run('demo', changed, tmp_path, resume=True)
+    with pytest.raises(ValueError, match="holds a run of 'demo', not of 'training'"): open_run('training', {}, tmp_path, resume=True)
+    assert not is_locked(tmp_path)                             # a refusal does not keep the lock
+
+
+def test_resume_of_nothing_is_an_error_and_of_an_empty_folder_a_start(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing to resume'): open_run('demo', {}, tmp_path / 'typo', resume=True)
+    with pytest.raises(FileNotFoundError, match='want the folder of a run'): open_run('demo', {}, resume=True)
+    assert not (tmp_path / 'typo').exists()
+    (tmp_path / 'killed_at_once').mkdir()
+    with open_run('demo', {'seed': 1}, tmp_path / 'killed_at_once', resume=True) as run: assert run.parameters == {'seed': 1}
+
+
+def test_a_resumed_run_is_not_complete_until_it_finishes_again(tmp_path):
+    open_run('demo', {}, tmp_path).finish({'examples': 1})
+    assert list_runs(tmp_path)[0].status == 'complete'
+    run = open_run('demo', {}, tmp_path, resume=True)
+    assert list_runs(tmp_path)[0].status == 'running'
+    run.close()
+    assert list_runs(tmp_path)[0].status == 'interrupted'
+
+
+@pytest.mark.parametrize('error, status', [(ValueError('no key sk-test-0123456789abcdef'), 'failed'), (KeyboardInterrupt(), 'interrupted')])
+def test_how_a_run_ended_is_in_its_folder(tmp_path, monkeypatch, error, status):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-test-0123456789abcdef')
+    with pytest.raises(type(error)), open_run('demo', {}, tmp_path): raise error
+    assert list_runs(tmp_path)[0].status == status
+    assert 'sk-test' not in ''.join(path.read_text() for _, path in run_files(tmp_path))
+    if status == 'failed': assert read_manifest(tmp_path)['error'] == 'ValueError: no key [hidden]'
+
+
+def test_the_manifest_has_every_file_with_its_hash_but_those_of_inner_runs(tmp_path):
+    with open_run('demo', {}, tmp_path) as run:
+        open_run('inner', {}, tmp_path / 'inner').finish({})
+        run.write_text('tables/a.csv', 'é\n'); run.write_text('report.ipynb', '{}'); write_bucket(tmp_path, 1, example_table('a', 2))
+        run.finish({'examples': 2}, status='stopped', cost=.5)
+    manifest = read_manifest(tmp_path)
+    assert [file['name'] for file in manifest['files']] == ['dataset/data/train-01.parquet', 'run.json', 'tables/a.csv']
+    assert all(hashlib.sha256((tmp_path / file['name']).read_bytes()).hexdigest() == file['sha256'] for file in manifest['files'])
+    assert (manifest['status'], manifest['cost'], manifest['counts']) == ('stopped', .5, {'examples': 2})
+
+
+@pytest.mark.parametrize('parameters', [{'api_key': 'x'}, {'hub_token': 'x'}, {'apiKey': 'x'}, {'headers': {'X-Secret': 'x'}}, {'llm': 'openai:m@https://me:word@h/v1'},
+                                        {'note': 'hf_abcdefghijklmnopqrstuv'}, {'models': ['rules', 'sk-proj-0123456789abcdef']}])
+def test_secrets_are_refused_without_being_repeated(tmp_path, parameters):
+    with pytest.raises(ValueError, match='looks like a secret') as caught: open_run('demo', parameters, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists() and 'word' not in str(caught.value).replace('password', '') and '0123' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['max_tokens', 'tokenizer', 'budget_tokens', 'keyword', 'monkey'])
+def test_ordinary_names_are_no_secrets(name): refuse_secrets({name: 'x'})
+
+
+def test_a_broken_run_does_not_hide_the_others(tmp_path, caplog):
+    open_run('demo', {}, tmp_path / 'good', parent='v0').finish({})
+    (tmp_path / 'bad').mkdir(); (tmp_path / 'bad' / 'run.json').write_text('{')
+    assert [(Path(run.folder).name, run.parent) for run in list_runs(tmp_path)] == [('good', 'v0')]
+    assert 'bad/run.json is left out' in caplog.text
+
+
+# buckets
+
+def test_buckets_are_the_same_for_ever():
+    assert [bucket_of(name) for name in ('glue-sst2', 'squad', 'owner/name-config', '')] == [19, 35, 19, 62]   # golden
+    code = "from instructgen.store import bucket_of; print([bucket_of(str(i)) for i in range(50)])"
+    seen = {subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONHASHSEED': seed}, capture_output=True, text=True).stdout for seed in '12'}
+    assert seen == {f'{[bucket_of(str(i)) for i in range(50)]}\n'}
+
+
+def test_bytes_depend_on_the_rows_and_not_on_how_they_arrive(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, 'GROUP_ROWS', 100)   # several row groups
+    tables = [example_table(f's{number}', 30 + number) for number in range(10)]
+    first = write_bucket(tmp_path, 0, tables).read_bytes()
+    sliced = [pa.concat_tables([table[:7], table[7:]]) for table in tables]
+    again = [pa.table({name: table[name].to_pylist() for name in EXAMPLE_COLUMNS}, schema=EXAMPLE_SCHEMA) for table in tables]
+    assert write_bucket(tmp_path, 1, iter(sliced)).read_bytes() == first
+    assert write_bucket(tmp_path, 2, (table for table in again)).read_bytes() == first
+    assert pq.read_metadata(bucket_path(tmp_path, 0)).num_row_groups == 3
+    assert read_dataset(tmp_path).slice(0, 345).to_pylist() == pa.concat_tables(tables).to_pylist()
+
+
+def test_load_dataset_reads_a_dataset(tmp_path):
+    datasets = pytest.importorskip('datasets')
+    write_bucket(tmp_path, 5, example_table('a', 3)); write_bucket(tmp_path, 9, example_table('b', 2))
+    loaded = datasets.load_dataset(str(tmp_path / 'dataset'), cache_dir=str(tmp_path / 'cache'))
+    assert list(loaded) == ['train'] and loaded['train'].column_names == list(EXAMPLE_COLUMNS)
+    assert loaded['train'].to_list() == read_dataset(tmp_path).to_pylist()
+
+
+def test_text_of_any_kind_comes_back(tmp_path):
+    texts = ['', 'é', '\x00', '"', '🙂\n', 'x' * 100_000]
+    write_bucket(tmp_path, 0, [example_table(f'{place}', 1, text) for place, text in enumerate(texts)])
+    assert read_dataset(tmp_path)['output'].to_pylist() == texts
+
+
+def test_links_are_copies_where_there_are_no_links(tmp_path, monkeypatch):
+    old, new = tmp_path / 'v1', tmp_path / 'v2'
+    write_bucket(old, 7, example_table('a', 3)); write_part(old, 7, 'key', {'a': ([], [])})
+    def refuse(*_): raise OSError(errno.EXDEV, 'Invalid cross-device link')
+    monkeypatch.setattr(os, 'link', refuse)
+    assert link_bucket(old, new, 7, 'key') and bucket_done(new, 7, 'key')
+    assert bucket_path(old, 7).read_bytes() == bucket_path(new, 7).read_bytes() and not bucket_path(old, 7).samefile(bucket_path(new, 7))
+
+
+def test_a_bucket_without_examples_is_done_too(tmp_path):
+    old, new = tmp_path / 'v1', tmp_path / 'v2'
+    write_bucket(old, 7, []); write_part(old, 7, 'key', {'a': ([], [Rejected('source', 'a', 'no_rows')])})
+    write_bucket(new, 7, example_table('a', 3))          # left from an earlier attempt
+    assert bucket_done(old, 7, 'key') and link_bucket(old, new, 7, 'key') and not bucket_path(new, 7).exists()
+
+
+# parts
+
+names = st.text(st.characters(codec='utf-8'), max_size=6)
+rejects = st.builds(Rejected, kind=st.sampled_from(['source', 'call', 'answer', 'task', 'row']), id=names, rule=names, text=st.text(max_size=5), where=names, count=st.integers(1, 9))
+tasks = st.builds(Task, instruction=st.text(max_size=8), inputs=st.just(('a',)), output=names, source=names)
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(names, st.tuples(st.lists(tasks, max_size=4), st.lists(rejects, max_size=4)), max_size=8), st.randoms(use_true_random=False))
+def test_merged_files_do_not_depend_on_any_order(tmp_path_factory, sources, chance):
+    "Order of sources, of buckets and of records within a source; lone surrogates included."
+    found = []
+    for _ in range(2):
+        folder, buckets = tmp_path_factory.mktemp('run'), {}
+        items = list(sources.items()); chance.shuffle(items)
+        for name, (kept, dropped) in items:
+            kept, dropped = list(kept), list(dropped)
+            chance.shuffle(kept); chance.shuffle(dropped)
+            buckets.setdefault(bucket_of(name), {})[name] = kept, dropped
+        for bucket, part in chance.sample(list(buckets.items()), len(buckets)): write_part(folder, bucket, 'key', part)
+        counts = merge_parts(folder)
+        found.append([(folder / name).read_bytes() for name in ('tasks.jsonl', 'rejected.jsonl')])
+    assert found[0] == found[1]
+    assert counts == {'sources': len(sources), 'tasks': sum(len(kept) for kept, _ in sources.values()), 'rejected': sum(len(dropped) for _, dropped in sources.values())}
+    for kind, text in zip((Task, Rejected), found[0]):
+        for line in text.decode('utf-8').split('\n')[:-1]: from_json(kind, line)
+
+
+def test_lines_are_split_at_line_feeds_only(tmp_path):
+    "A next-line character inside a text must not end the record."
+    task = Task('a\x85b\u2028c', ('x',), 'y', 'demo')
+    write_part(tmp_path, 0, 'key', {'demo': ([task], [])}); merge_parts(tmp_path)
+    assert [from_json(Task, line) for line in open(tmp_path / 'tasks.jsonl', encoding='utf-8')] == [task]
+
+
+# kill -9 at any moment
+
+PIPELINE = """
+import os, random, sys, time
+sys.path.insert(0, {tests!r})
+from test_store import make_bucket
+from instructgen.store import BUCKETS, bucket_done, merge_parts, open_run
+folder, seed, processes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+run = open_run('demo', {{'seed': 1, 'processes': processes}}, folder, resume=os.path.isdir(folder))
+buckets = random.Random(seed).sample(range(BUCKETS), BUCKETS)
+children = []
+for worker in range(processes):
+    if (child := os.fork()) == 0:
+        for bucket in buckets[worker::processes]:
+            if not bucket_done(folder, bucket, 'key'): make_bucket(folder, bucket); print(bucket, flush=True)
+        os._exit(0)
+    children.append(child)
+for child in children: assert os.waitpid(child, 0)[1] == 0
+run.finish(merge_parts(folder))
+print('done', flush=True)
+"""
+
+def make_bucket(folder: str, bucket: int) -> None:
+    mine = [f'source-{number}' for number in range(150) if bucket_of(f'source-{number}') == bucket]
+    write_bucket(folder, bucket, (example_table(name, 20) for name in sorted(mine)))
+    write_part(folder, bucket, 'key', {name: ([Task(f'Answer for {name}.', ('question',), 'answer', name)], [Rejected('task', name, 'overlap', where=name)]) for name in mine})
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    return {name: path.read_bytes() for name, path in run_files(folder) if name in ('tasks.jsonl', 'rejected.jsonl') or name.startswith('dataset/')}
+
+
+def test_killed_at_any_moment_and_resumed_gives_the_same_bytes(tmp_path):
+    code, made = PIPELINE.format(tests=str(Path(__file__).parent)), []
+    for name, seed, processes in (('undisturbed', 0, 1), ('other order, two processes', 1, 2)):
+        process = run_python(code, str(tmp_path / name), str(seed), str(processes))
+        assert process.returncode == 0, process.stderr.read()
+    wanted = results(tmp_path / 'undisturbed')
+    assert len(wanted) > 40 and results(tmp_path / 'other order, two processes') == wanted
+    for kill_after in (0, 7, 30):                       # buckets seen before each kill
+        process = subprocess.Popen([sys.executable, '-c', code, str(tmp_path / 'killed'), str(kill_after), '2'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        lines = [process.stdout.readline() for _ in range(kill_after)] if kill_after else [time.sleep(.05)]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        made += lines
+    if (tmp_path / 'killed').exists(): assert not read_manifest(tmp_path / 'killed')
+    process = run_python(code, str(tmp_path / 'killed'), '5', '2')
+    assert process.returncode == 0, process.stderr.read()
+    assert results(tmp_path / 'killed') == wanted
+    assert len(process.stdout.read().split()) - 1 <= BUCKETS - 30   # finished buckets were not made again
+    assert read_manifest(tmp_path / 'killed')['status'] == 'complete' and not leftovers(tmp_path)
+
+
+def test_a_grown_version_makes_only_what_changed(tmp_path):
+    for bucket in range(BUCKETS): make_bucket(str(tmp_path / 'v1'), bucket)
+    made = 0
+    for bucket in range(BUCKETS):
+        if link_bucket(tmp_path / 'v1', tmp_path / 'v2', bucket, 'key' if bucket != 5 else 'grown'): continue
+        made += 1
+        make_bucket(str(tmp_path / 'v2'), bucket)
+    assert made == 1
+    merge_parts(tmp_path / 'v1'); merge_parts(tmp_path / 'v2')
+    assert results(tmp_path / 'v1') == results(tmp_path / 'v2')
+    assert read_part(tmp_path / 'v2', 5)['key'] == 'key' and not leftovers(tmp_path)
