@@ -7,7 +7,7 @@ __all__ = ['PROVENANCE_KEYS', 'HUB_LICENSES', 'SIZES', 'LIMITS', 'CITATIONS', 'C
            'count_sources', 'write_provenance', 'license_header', 'escape_cell', 'escape_url', 'markdown_table',
            'public_parameters', 'count_rejected', 'card_header', 'sources_section', 'making_section', 'write_card']
 
-# %% ../nbs/43_dataset_card.ipynb #9aa5c68d
+# %% ../nbs/43_dataset_card.ipynb #86b144d6
 import csv
 import html
 import io
@@ -23,7 +23,7 @@ import pyarrow
 import yaml
 from pyarrow import parquet
 
-from .records import SourceCard, check_types
+from .records import SourceCard, check_types, from_json
 from .store import FREE_PARAMETERS, atomic_path
 
 # %% ../nbs/43_dataset_card.ipynb #3a2e65f6
@@ -211,8 +211,8 @@ CITATIONS = {
   year = {2024}, note = {arXiv:2402.18334}
 }"""}  # method -> BibTeX
 
-# %% ../nbs/43_dataset_card.ipynb #dfd7e4e5
-COLUMNS = {'id': 'Dynosaur: task_id-split-row; Bonito: hash of context, task type and draw', 'instruction, input, output': 'the text to train on',
+# %% ../nbs/43_dataset_card.ipynb #160523d5
+COLUMNS = {'id': 'Dynosaur: task, split and row; Bonito: hash of context, task type and draw', 'instruction, input, output': 'the text to train on',
            'context': 'the text that Bonito wrote from, else empty', 'task_id, task_type': 'empty where they do not apply',
            'source, config, split, row': 'where the row comes from; row counts from 0 in the split', 'revision': 'commit or content hash of the source',
            'license, url': 'of the source', 'generator': 'name of the LLM'}  # columns -> meaning
@@ -258,33 +258,35 @@ def making_section(
         parts.append(markdown_table(['kind', 'rule', 'count'], [[escape_cell(kind), escape_cell(rule), f'{count:,}'] for (kind, rule), count in rejected.items()]))
     return '\n\n'.join(parts)
 
-# %% ../nbs/43_dataset_card.ipynb #56ec1e9e
+# %% ../nbs/43_dataset_card.ipynb #2c62df84
 def write_card(
     folder: str | Path,                       # a run folder, or a dataset alone
-    cards: Iterable[SourceCard] = (),         # of the sources, for summaries and languages
+    cards: Iterable[SourceCard] = (),         # of the sources, for summaries and languages; none: from the run's sources.jsonl
     counts: dict[str, Any] | None = None,     # the funnel; None: from the manifest if there is one
     name: str = '',                           # '' for the run folder's name
-    languages: Iterable[str] = (),            # ISO 639 codes; none: from the cards, else from the run's parameters
 ) -> Path:                                    # README.md beside data/
     "Write the card of a dataset, with the header that the hub and `load_dataset` read."
-    folder, cards = Path(folder), list(cards)
+    folder, cards = Path(folder), list(cards) or _read_cards(Path(folder, 'sources.jsonl'))
     settings, manifest = (_read_json(folder / file) for file in ('run.json', 'manifest.json'))
     lines, report = count_sources(folder), settings.get('report', '')
     method = 'bonito' if 'bonito' in report else 'dynosaur'
     parameters = settings.get('parameters', {})
     used = {(line.source, line.config) for line in lines}
-    languages = set(languages) or {code for card in cards if (card.source, card.config) in used for code in card.languages} \
+    languages = {code for card in cards if (card.source, card.config) in used for code in card.languages} \
         or re.split(r'[\s,]+', ','.join(map(str, said)) if isinstance(said := parameters.get('languages') or '', list) else str(said))
     header = card_header(folder, lines, name or folder.resolve().name, method, languages)
     generators = sorted({generator for line in lines for generator in line.generators if generator})
     sections = [_opening(header['pretty_name'], lines, _count_tasks(folder), method, generators), sources_section(lines, cards),
                 making_section(settings, manifest.get('counts', {}) if counts is None else counts, count_rejected(folder)),
-                '## Columns\n\n' + markdown_table(['column', 'meaning'], COLUMNS.items()), _loading(header), _limits(method, generators),
+                '## Columns\n\n' + markdown_table(['column', 'meaning'], [[f'`{names}`', meaning] for names, meaning in COLUMNS.items()]), _loading(header), _limits(method, generators),
                 f'## Citation\n\n```bibtex\n{CITATIONS[method]}\n```']
     path = dataset_files(folder)[0].parent.parent / 'README.md'
     text = f'---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)}---\n\n' + '\n\n'.join(sections) + '\n'
     with atomic_path(path) as temporary: temporary.write_text(text, 'utf-8')
     return path
+
+def _read_cards(path: Path) -> list[SourceCard]:
+    return [from_json(SourceCard, line) for line in path.read_text('utf-8').splitlines() if line.strip()] if path.is_file() else []
 
 def _read_json(path: Path) -> dict[str, Any]: return json.loads(path.read_text('utf-8')) if path.is_file() else {}
 

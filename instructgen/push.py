@@ -71,7 +71,7 @@ class PushPlan:
         more = [f'  and {len(lines) - 20:,} more'] if len(lines) > 20 else []
         return '\n'.join([head, f'{"left out" if self.drop else "may not be passed on"}: {sum(item["examples"] for item in self.held):,} rows', *lines[:20], *more])
 
-# %% ../nbs/43_push.ipynb #b4b8d868
+# %% ../nbs/43_push.ipynb #1cd3865e
 def plan_push(
     folder: str | Path,     # a complete run folder, or a dataset
     repo: str,              # OWNER/NAME
@@ -88,8 +88,8 @@ def plan_push(
     folder, statement = Path(folder), ''
     if (folder / 'run.json').is_file():
         if is_locked(folder): raise BlockingIOError(f'{folder} is being written: wait until the run is complete')
-        status = read_manifest(folder).get('status') if (folder / 'manifest.json').is_file() else 'interrupted'
-        if status != 'complete': raise ValueError(f'the run in {folder} is {status}: go on with it by resume before you publish it')
+        status = read_manifest(folder).get('status', 'interrupted')
+        if status not in ('complete', 'stopped'): raise ValueError(f'the run in {folder} is {status}: go on with it by resume before you publish it')
         statement = read_run(folder)['parameters'].get('license') or ''
     lines, held = count_sources(folder), []
     for line in lines:
@@ -98,7 +98,7 @@ def plan_push(
     sent = [line for line in lines if not (drop and sharing_barrier(line.license, statement))]
     return PushPlan(repo, endpoint, private, sum(line.examples for line in sent), len({(line.source, line.config) for line in sent}), tuple(held), drop)
 
-# %% ../nbs/43_push.ipynb #da465a60
+# %% ../nbs/43_push.ipynb #ce1cf26b
 def stage_dataset(
     folder: str | Path,   # a run folder or a dataset
     out: str | Path,      # an empty folder
@@ -108,7 +108,7 @@ def stage_dataset(
     folder, stage = Path(folder), Path(out) / plan.repo.split('/')[1]
     data = stage / 'dataset' / 'data'
     data.mkdir(parents=True)
-    for name in ('run.json', 'manifest.json', 'rejected.jsonl'):
+    for name in ('run.json', 'manifest.json', 'rejected.jsonl', 'sources.jsonl'):
         if (folder / name).is_file(): shutil.copy(folder / name, stage / name)
     files, held = dataset_files(folder), {(item['source'], item['config'], item['split'], item['license']) for item in plan.held}
     for path in files:
@@ -117,8 +117,7 @@ def stage_dataset(
     if not any(data.iterdir()): raise PermissionError('nothing was sent: no row of the dataset may be passed on')
     card, counts = files[0].parent.parent / 'README.md', read_manifest(folder).get('counts', {})
     if card.is_file() and not held: shutil.copy(card, stage / 'dataset' / 'README.md')
-    else: write_card(stage, counts={**counts, 'not published, for their licence': sum(item['examples'] for item in plan.held)},
-                     languages=re.findall(r'(?m)^- ([a-z]{2,3})$', card.read_text('utf-8').split('---\n')[1]) if card.is_file() else ())
+    else: write_card(stage, counts={**counts, 'not published, for their licence': sum(item['examples'] for item in plan.held)})
     write_provenance(stage).rename(stage / 'dataset' / 'provenance.csv')
     return stage / 'dataset'
 

@@ -191,7 +191,8 @@ def test_languages_are_those_of_the_sources_used(tmp_path):
     cards = [SourceCard('films', languages=('fr', 'en-GB', 'English', 'no code')), SourceCard('unused', languages=('it',))]
     assert header_of(write_card(run, cards))['language'] == ['en', 'fr']
     assert header_of(write_card(run))['language'] == ['de', 'en']
-    assert header_of(write_card(run, cards, languages=('nl',)))['language'] == ['nl']
+    (run / 'sources.jsonl').write_text(to_json(SourceCard('films', summary='Film reviews.', languages=('nl',))) + '\n')
+    assert header_of(write_card(run))['language'] == ['nl'] and 'Film reviews.' in (run / 'dataset/README.md').read_text()
     assert 'language' not in header_of(write_card(make_run(tmp_path / 'other', examples_of('films'))))
 
 

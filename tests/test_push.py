@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from instructgen.dataset_card import write_card, write_provenance
 from instructgen.push import PushPlan, explain_refusal, plan_push, push_folder, sharing_barrier
-from instructgen.records import EXAMPLE_SCHEMA, Example, SourceCard
+from instructgen.records import EXAMPLE_SCHEMA, Example, SourceCard, to_json
 from push_server import Hub
 
 SOURCES = {'films': ('mit', 4), 'essays': ('cc-by-nd-4.0', 2), 'songs': ('', 3), 'notes': ('own', 1), 'maps': ('odbl', 5)}
@@ -29,7 +29,8 @@ def make_run(folder: Path, names=tuple(SOURCES), parameters=None, status='comple
         if rows: pq.write_table(pa.Table.from_pylist(rows, schema=EXAMPLE_SCHEMA), folder / f'dataset/data/{file}.parquet', compression='zstd')
     (folder / 'run.json').write_text(json.dumps({'report': 'dynosaur_data', 'parameters': {'seed': 0, **(parameters or {})}}))
     (folder / 'manifest.json').write_text(json.dumps({'status': status, 'counts': {'sources': len(names), 'examples': 15}}))
-    write_card(folder, [SourceCard('films', summary='Film reviews.', languages=('en',))])
+    (folder / 'sources.jsonl').write_text(to_json(SourceCard('films', summary='Film reviews.', languages=('en',))) + '\n')
+    write_card(folder)
     write_provenance(folder)
     return folder
 
@@ -93,7 +94,7 @@ def test_drop_leaves_those_sources_out_everywhere(tmp_path, hub):
     assert pq.read_table(pa.BufferReader(files['data/train-03.parquet'])).schema.names == EXAMPLE_SCHEMA.names
     card = files['README.md'].decode()
     assert 'essays' not in card and 'songs' not in card and '9 examples' in card and '| not published, for their licence | 6 |' in card
-    assert '- en\n' in card.split('---\n')[1]                                   # known from the run's own card
+    assert '- en\n' in card.split('---\n')[1] and 'Film reviews.' in card        # from the run's sources.jsonl
     assert 'essays' not in files['provenance.csv'].decode()
     assert {path: path.read_bytes() for path in run.rglob('*') if path.is_file()} == before  # the run itself is untouched
 
@@ -190,6 +191,11 @@ def test_a_run_that_is_not_complete_stays(tmp_path, hub, status):
     if status == 'interrupted': (run / 'manifest.json').unlink()
     with pytest.raises(ValueError, match=f'is {status}'): push_folder(run, 'ann/films', hub.endpoint)
     assert hub.requests == []
+
+
+def test_a_run_that_stopped_at_its_budget_may_go(tmp_path, hub):
+    push_folder(make_run(tmp_path / 'run', ('films',), status='stopped'), 'ann/films', hub.endpoint)
+    assert len(hub.repositories['ann/films']['commits']) == 1
 
 
 def test_a_run_that_is_being_written_stays(tmp_path):
