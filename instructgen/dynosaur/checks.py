@@ -52,12 +52,12 @@ def plain_words(
     "A text as its words alone."
     return ' '.join(re.findall(r'[^\W_]+', text.casefold()))
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #48a164ef
+# %% ../../nbs/11_dynosaur.checks.ipynb #715749f3
 def source_facts(
-    card: SourceCard,
+    card: SourceCard,                           # its rows are searched for leaks
     rules: Rules = RULES['careful'],            # which fields are usable, which rules apply
     prompts: PromptText | None = None,          # language of the instructions; None: English
-) -> SourceFacts:
+) -> SourceFacts:                               # for all tasks of the source
     "What the rules ask about a source, worked out once."
     usable, dropped = usable_fields(card, rules)
     if rules.allowed_fields == 'row' and card.rows: usable, dropped = tuple(Field(name, '') for name in card.rows[0]), ()
@@ -124,12 +124,12 @@ WORDING_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {
     'speaks_of_data': lambda task, facts: next((phrase for phrase in facts.prompts.frame_words if f' {plain_words(phrase)} ' in f' {plain_words(task.instruction)} '), ''),
     'leaks_value': _leak}
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #ec68de43
+# %% ../../nbs/11_dynosaur.checks.ipynb #0ac8ce7a
 def _any(words: Sequence[str]) -> str:
     return '(?:' + '|'.join(re.escape(word).replace(r'\ ', r'\s+') for word in sorted(words, key=len, reverse=True)) + ')'
 
 def given_parts(
-    instruction: str,
+    instruction: str,       # as proposed
     prompts: PromptText,    # its language
 ) -> list[str]:             # lower case, without the word that begins them
     "The parts of an instruction that say what is given."
@@ -219,7 +219,7 @@ TARGET_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {
     'metadata_target': _metadata_target,
     'unwanted_target': _unwanted_target}
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #d6890ed8
+# %% ../../nbs/11_dynosaur.checks.ipynb #a6f587c7
 PAIRS = (('premise', 'hypothesis'), ('claim', 'evidence'), ('question', 'sentence'), ('source', 'target'))  # usual names of two texts that a label compares
 LABEL_NAMES = frozenset('label labels gold category class sentiment verdict decision entailment relation judgment stance target correct'.split())  # words of fields that hold one
 QUESTIONS = frozenset('question query problem frage'.split())   # words of fields that hold a question
@@ -228,16 +228,16 @@ CANDIDATES = frozenset('answer answers candidate candidates choice choices optio
 
 def is_label(
     name: str,              # of a field
-    facts: SourceFacts,
+    facts: SourceFacts,     # of its source
 ) -> bool:                  # by type, or by name where its sampled texts are short
     "Whether a field holds one of a few names."
     kind = facts.types.get(name, '')
     return kind in ('label', 'boolean', 'category') or (kind != 'list' and bool(set(name_words(name)) & LABEL_NAMES) and facts.words(name) <= 3)
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #e50f3cfb
+# %% ../../nbs/11_dynosaur.checks.ipynb #31f3ce23
 def companions(
     name: str,              # of a field
-    facts: SourceFacts,
+    facts: SourceFacts,     # of its source
 ) -> set[str]:              # fields, without `name` itself
     "The fields whose texts go together with those of a field."
     def stem(other: str) -> str: return re.sub(r'(?<=[^\W\d_])[ _.-]?(?:\d|(?<=[ _.-])[abAB]|(?<=[a-z])[AB])$', '', other)
@@ -271,11 +271,11 @@ def _one_to_many(task: Proposal, facts: SourceFacts) -> str:
 
 RELATION_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {'misses_input': _misses_input, 'one_to_many': _one_to_many}
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #8cfa3e6d
+# %% ../../nbs/11_dynosaur.checks.ipynb #217d2b9b
 TASK_CHECKS = {name: (FORM_CHECKS | WORDING_CHECKS | GIVEN_CHECKS | TARGET_CHECKS | RELATION_CHECKS)[name] for name in CHECKS}  # every rule, in the order tried
 
 def first_fault(
-    task: Proposal,
+    task: Proposal,             # with repaired names
     facts: SourceFacts,         # with the rules that apply, `Rules.checks`
 ) -> tuple[str, str]:           # ('', '') if there is none
     "The first rule that a proposal breaks, and what broke it."

@@ -16,12 +16,12 @@ from typing import Any
 
 from ..records import Field, Rejected, SourceCard, check_types
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #59764b3c
+# %% ../../nbs/10_dynosaur.fields.ipynb #261c72e7
 CHECKS = ('empty_instruction', 'empty_inputs', 'empty_output', 'multi_output', 'unknown_field', 'overlap', 'repeated', 'too_short', 'too_long',
           'placeholder', 'demo_copy', 'speaks_of_data', 'leaks_value', 'names_unused', 'misses_input', 'output_given', 'asks_for_input',
           'nonscalar_output', 'metadata_target', 'unwanted_target', 'one_to_many', 'too_many')  # rules of dynosaur.checks, in the order tried
 
-
+# %% ../../nbs/10_dynosaur.fields.ipynb #c80277be
 @dataclass(frozen=True)
 class Rules:
     "Every threshold and choice of the Dynosaur steps; the defaults are the careful ones."
@@ -43,8 +43,7 @@ class Rules:
     demonstrations_shown: int = 2       # paper and code
     max_tasks: int = 3                  # paper and code: "up to three"
     max_tokens: int = 512               # of an answer; code: 256, which cut answers and lost them
-    # tasks: section 2.2
-    parser: str = 'ladder'              # JSON, repair, salvage; code: 'literal', all or nothing
+    parser: str = 'ladder'              # tasks, section 2.2: JSON, repair, salvage; code: 'literal', all or nothing
     checks: tuple = CHECKS              # rules that apply to a task; paper: overlap, unknown field, several outputs; code: without the last
     repair_case: bool = True            # 'Question' for a field 'question' is repaired; code: no
     min_words: int = 3                  # of an instruction; released: 4 to 70
@@ -137,7 +136,7 @@ def as_text(
     items = [_scalar_text(item) for item in value]
     return items if items and None not in items else None
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #aa8c14a0
+# %% ../../nbs/10_dynosaur.fields.ipynb #29166c05
 DTYPES = (  # declared types, the first that matches the start; a list of texts is a field, a list of numbers is not
     (r'image|audio|video|pdf|(large_)?binary|array|mesh|null', 'other'), (r'((large_)?list|sequence)\W*(struct|(large_)?list|sequence|\{)', 'nested'),
     (r'((large_)?list|sequence)\W*(u?int|float|double|bool)', 'numbers'), (r'(large_)?list|sequence', 'list'), (r'struct|translation|map|dict|\{', 'nested'),
@@ -155,9 +154,11 @@ def field_type(
     items = [item for value in lists for item in value] + [value for value in values if not isinstance(value, (list, tuple))]
     if kind == 'other' or any(isinstance(item, (bytes, bytearray)) for item in items): return 'other'
     if any(isinstance(item, (dict, list, tuple)) for item in items): return 'nested'
+    parent, _, own = declared.name.rpartition('.')
+    if kind in ('list', 'numbers') and parent and parent.lower() not in ALTERNATIVES: return kind  # a list of one relation is still a list
     if lists: return 'list' if any(isinstance(item, str) for item in items) else 'numbers'
     if declared.labels and kind != 'list': return 'label'
-    if not values: return kind
+    if not values: return 'url' if kind == 'text' and name_words(own)[-1:] and name_words(own)[-1] in ('url', 'uri', 'link', 'href') else kind
     if any(isinstance(value, bool) for value in values): return 'boolean'
     if all(isinstance(value, (int, float)) for value in values): return 'number'
     texts = [str(value)[:300].strip() for value in values]
@@ -228,7 +229,7 @@ def flatten_field(
     elif 'list' in item.dtype.split('struct')[0]: known = {key: f'list<{kind}>' for key, kind in known.items()}
     return [Field(f'{item.name}.{key}', known.get(key, '')) for key in kept]
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #66c26b32
+# %% ../../nbs/10_dynosaur.fields.ipynb #2c18836f
 def open_fields(
     card: SourceCard,    # its fields and sampled rows
 ) -> list[Field]:        # each name once
@@ -240,7 +241,9 @@ def open_fields(
     for item in declared.values():
         values = [value for row in card.rows if (value := get_value(row, item.name)) is not None]
         parts = flatten_field(item, card.rows) if field_type(item, values) == 'nested' else []
-        for part in parts or [item]: opened.setdefault(part.name, declared.get(part.name, part))
+        for part in parts or [item]:
+            known = declared.get(part.name, part)
+            opened.setdefault(part.name, replace(known, dtype=part.dtype or known.dtype))
     return list(opened.values())
 
 # %% ../../nbs/10_dynosaur.fields.ipynb #56d9d6f3
@@ -329,21 +332,23 @@ def fit_limit(
     while budget and limit > SHORTEST and sum(min(length, limit) for length in lengths) > budget: limit = max(limit * 9 // 10, SHORTEST)
     return limit
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #38a7dd3a
+# %% ../../nbs/10_dynosaur.fields.ipynb #1e768347
 def shown_rows(
     card: SourceCard,           # the source
     usable: Sequence[Field],    # from `usable_fields`
-    rules: Rules = RULES['careful'],
+    rules: Rules = RULES['careful'],  # `nested`, `row_choice`, `rows_shown`
 ) -> list[dict]:                # field -> text or list of texts at full length, gaps left out
     "The sample rows that a prompt shows, before they are cut."
     def read(row: dict, name: str):
         if rules.nested == 'flatten': return as_text(get_value(row, name))
         value = row.get(name)
-        return {key: str(part) for key, part in value.items()} if isinstance(value, dict) else list(value) if isinstance(value, (list, tuple)) else as_text(value)
+        if isinstance(value, (list, tuple)): return list(value) if all(isinstance(part, str) for part in value) else None
+        if not isinstance(value, dict): return as_text(value)
+        return {key: str(part) for key, part in value.items()} if all(isinstance(part, (str, int, float)) for part in value.values()) else None
     rows = [{item.name: text for item in usable if (text := read(row, item.name)) is not None} for row in card.rows]
     return choose_rows(rows, rules.rows_shown) if rules.row_choice == 'filled' else rows[:rules.rows_shown]
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #504845da
+# %% ../../nbs/10_dynosaur.fields.ipynb #02fdb714
 def _lengths(item: Field, rows: list[dict], names: bool) -> list[int]:
     return [len(str(row[item.name])) for row in rows if item.name in row] + [sum(map(len, item.labels)) if names else 0]
 
@@ -353,7 +358,7 @@ def _cut_row(row: dict, limit: int, mark: str) -> dict:
 def metadata(
     card: SourceCard,                   # the source
     setting: str = 'aware',             # 'aware' of the description, or 'unaware'
-    rules: Rules = RULES['careful'],
+    rules: Rules = RULES['careful'],    # those of fields and sample rows
 ) -> Metadata | Rejected:               # kind 'source'; rule 'one_field', or 'no_summary' in the aware setting
     "What a prompt may say about a source, or why there is nothing to say."
     if setting not in ('aware', 'unaware'): raise ValueError(f"setting is {setting!r}, want 'aware' or 'unaware'")

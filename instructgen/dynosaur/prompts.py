@@ -125,10 +125,10 @@ def load_prompts(
     if not path.is_file(): raise FileNotFoundError(f'no prompt text {str(name)!r}: want {" or ".join(known)}, or the path of a YAML file')
     return _read_text(path)
 
-# %% ../../nbs/11_dynosaur.prompts.ipynb #6fe48405
+# %% ../../nbs/11_dynosaur.prompts.ipynb #8959e9a9
 def label_sentence(
     labels: tuple[str, ...],    # in the order to be shown
-    prompts: PromptText,
+    prompts: PromptText,        # language of the sentence
 ) -> str:                       # with its full stop
     "The sentence that lists the answers that are allowed."
     doubtful = any(prompts.label_separator.strip() in label or label != label.strip() or '"' in label for label in labels)
@@ -172,12 +172,12 @@ def read_dataset(
         except (KeyError, TypeError): continue
     return None
 
-# %% ../../nbs/11_dynosaur.prompts.ipynb #00408da5
+# %% ../../nbs/11_dynosaur.prompts.ipynb #1eaba3f5
 def choose_demonstrations(
-    meta: Metadata,
-    prompts: PromptText,
+    meta: Metadata,                     # its name and the seed decide, and for the published rules its setting
+    prompts: PromptText,                # has the demonstrations
     rules: Rules = RULES['careful'],    # `demonstrations`, `demonstrations_shown`
-    seed: int = 0,
+    seed: int = 0,                      # another seed, another choice
 ) -> list[Demonstration]:               # in the order shown
     "The demonstrations that a source's prompt shows."
     known, count = prompts.demonstrations, min(rules.demonstrations_shown, len(prompts.demonstrations))

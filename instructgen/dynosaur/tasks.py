@@ -146,11 +146,11 @@ def repair_names(
         repaired += parts if parts and (len(parts) == 1 or len(parts) == name.count(',') + 1) else [name]
     return tuple(dict.fromkeys(repaired))
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #1d24a244
+# %% ../../nbs/11_dynosaur.tasks.ipynb #442db483
 def check_tasks(
     proposed: Sequence[dict],           # from `parse_tasks`
     card: SourceCard,                   # the source they are for
-    rules: Rules = RULES['careful'],
+    rules: Rules = RULES['careful'],    # `checks` and their thresholds
     setting: str = '',                  # 'aware' or 'unaware', for the record
     request: str = '',                  # id of the request that proposed them
     prompts: PromptText | None = None,  # language of the instructions; None: English
@@ -166,9 +166,9 @@ def check_tasks(
         else: kept.append(Task(task.instruction, task.inputs, task.outputs[0], card.source, card.config, setting, request))
     return kept, rejected
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #4e4bd3f2
+# %% ../../nbs/11_dynosaur.tasks.ipynb #f559a306
 def check_demonstrations(
-    prompts: PromptText,
+    prompts: PromptText,    # from `load_prompts`
 ) -> None:              # ValueError names the demonstration, the rule and the task
     "Raise if a demonstration would be dropped by the careful rules."
     for number, shown in enumerate(prompts.demonstrations, 1):
@@ -196,13 +196,13 @@ def drop_duplicates(
                 for place, (rule, twin) in sorted(twins.items())]
     return [task for place, task in enumerate(tasks) if place not in twins], rejected
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #5d218969
+# %% ../../nbs/11_dynosaur.tasks.ipynb #041ce3bd
 SETTINGS = ('aware', 'unaware')  # of the description, in the order that decides which of two equal tasks is kept
 
 def source_requests(
-    card: SourceCard,
-    rules: Rules = RULES['careful'],
-    settings: Sequence[str] = SETTINGS,
+    card: SourceCard,                   # the source
+    rules: Rules = RULES['careful'],    # those of fields and prompt
+    settings: Sequence[str] = SETTINGS, # which prompts to make
     prompts: PromptText | None = None,  # None: English
     seed: int = 0,                      # of the demonstrations
 ) -> tuple[list[Request], list[Rejected]]:  # ids are 'name:setting'
@@ -228,13 +228,13 @@ class Proposals:
         "How often a code was counted."
         return sum(counts.get(code, 0) for counts in self.counts.values())
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #a8fa0adb
+# %% ../../nbs/11_dynosaur.tasks.ipynb #340d6313
 def judge_answers(
-    card: SourceCard,
+    card: SourceCard,                   # the source
     completions: Iterable[Completion],  # of its requests, in any order
-    rules: Rules = RULES['careful'],
+    rules: Rules = RULES['careful'],    # parser, checks, duplicates
     prompts: PromptText | None = None,  # None: English
-    settings: Sequence[str] = SETTINGS,
+    settings: Sequence[str] = SETTINGS, # the order in which equal tasks win
 ) -> Proposals:                         # independent of the order of the completions
     "The valid tasks of a source's answers."
     found, rejected, counts, arrived = [], [], {}, {completion.id: completion for completion in completions}
@@ -260,11 +260,11 @@ def judge_answers(
     for task, twin in zip((task for task in found if id(task) not in left), twins): counts[task.setting][twin.rule] += 1
     return Proposals(card, tuple(tasks), (*rejected, *twins), {setting: dict(count) for setting, count in counts.items()})
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #586b0f40
+# %% ../../nbs/11_dynosaur.tasks.ipynb #94542eb4
 def propose_tasks(
     cards: Iterable[SourceCard],        # names must differ; a second card of a name is dropped as 'duplicate_source'
-    llm: LLM,
-    rules: Rules = RULES['careful'],
+    llm: LLM,                           # from `open_llm`
+    rules: Rules = RULES['careful'],    # all but those of examples
     settings: Sequence[str] = SETTINGS, # which prompts to send
     prompts: PromptText | None = None,  # None: English
     seed: int = 0,                      # of the demonstrations
