@@ -20,7 +20,7 @@ class Kind:
     output: str        # the role asked for
     without: str = ''  # roles that must be absent, blanks between
 
-# %% ../../nbs/12_dynosaur.phrases.ipynb #7be13773
+# %% ../../nbs/12_dynosaur.phrases.ipynb #9d1a664e
 TASKS = (  # in order of preference
     Kind('solve', 'question', 'solution', 'options'),
     Kind('choose', 'context* detail? question options+', 'choice'),
@@ -33,7 +33,7 @@ TASKS = (  # in order of preference
     Kind('decide', 'context+ question', 'yes_no', 'turns_before'),
     Kind('decision', 'context+ question', 'decision'),
     Kind('decide_alone', 'question', 'yes_no', 'context'),
-    Kind('query', 'schema+ question', 'sql'),
+    Kind('query', 'schema|context+ question', 'sql'),
     Kind('answer', 'context+ detail? question', 'answer', 'correct options turns_before'),
     Kind('answer_alone', 'detail? question', 'answer', 'context correct options turns_before'),
     Kind('long_answer', 'context+ question', 'long_answer', 'correct'),
@@ -42,7 +42,7 @@ TASKS = (  # in order of preference
     Kind('answerable', 'context+ question', 'answerable'),
     Kind('explain', 'question answer', 'rationale', 'options'),
     Kind('formula', 'question', 'formula'),
-    Kind('question_of_query', 'schema* sql', 'question'),
+    Kind('question_of_query', 'schema|context* sql', 'question'),
     Kind('ask', 'context+ answer', 'question', 'correct options solution detail'),
     Kind('answer_holds', 'question context+', 'holds'),
     Kind('cause', 'context asks options+', 'position', 'question'),
@@ -91,6 +91,7 @@ TASKS = (  # in order of preference
     Kind('fluent', 'disfluent', 'question'),
     Kind('style', 'informal', 'formal'),
     Kind('respond', 'persona* knowledge* dialogue', 'response', 'correct'),
+    Kind('reply', 'text', 'response', 'dialogue question instruction'),
     Kind('follow', 'instruction exercise?', 'response'),
     Kind('verbalise', 'data+', 'reference'),
     Kind('structure', 'reference', 'data'),
@@ -101,9 +102,11 @@ TASKS = (  # in order of preference
     Kind('cook', 'title? ingredients', 'directions'),
     Kind('name_dish', 'ingredients directions', 'title'),
     Kind('fill', 'cloze options*', 'filler'),
+    Kind('fill', 'cloze options+', 'choice'),
+    Kind('fill_position', 'cloze options+', 'position'),
     Kind('product', 'product_name features+', 'description'),
     Kind('title', 'text|context', 'title', 'ingredients part'),
-    Kind('keywords', 'title? text', 'keyword_text'),
+    Kind('keywords', 'title? text', 'keywords'),
     Kind('language', 'text', 'language'),
 )
 
@@ -119,7 +122,7 @@ def fill_phrase(
     phrase = OPTIONAL.sub(lambda part: part[1] if all(place in words for place in PLACE.findall(part[1])) else '', phrase)
     return PLACE.sub(lambda place: words[place[1]], phrase)
 
-# %% ../../nbs/12_dynosaur.phrases.ipynb #804d9b5f
+# %% ../../nbs/12_dynosaur.phrases.ipynb #b7cd17a8
 ENGLISH = {  # kind -> wordings
     'choose': ('Choose the right answer to {the question} from {the options}[, using {the context}].',
                '[Read {the context}. ]Select the one of {the options} that answers {the question}.',
@@ -248,7 +251,8 @@ ENGLISH = {  # kind -> wordings
     'fluent': ('Rewrite {the disfluent} as a fluent question.', 'Remove the hesitations and corrections from {the disfluent}.'),
     'style': ('Rewrite {the informal} in a formal style.', 'Turn {the informal} into formal language.'),
     'respond': ('Write the next reply in {the dialogue}[, keeping to {the persona}].', 'Continue {the dialogue} with a fitting reply[ that suits {the persona}].', 'Reply to the last turn of {the dialogue}[ as {the persona} demands].'),
-    'follow': ('Carry out {the instruction}[ on the given input].', 'Do what {the instruction} asks[, using the given input].', 'Respond to {the instruction}[ with the help of the given input].'),
+    'reply': ('Write a reply to {the text}.', 'Answer {the text} with a fitting reply.', 'Compose a helpful reply to {the text}.'),
+    'follow': ('Carry out {the instruction}[{+exercise} on the given input].', 'Do what {the instruction} asks[{+exercise}, using the given input].', 'Respond to {the instruction}[{+exercise} with the help of the given input].'),
     'verbalise': ('Express {the data} in fluent text.', 'Write a text that states exactly what {the data} says.', 'Put the content of {the data} into words.'),
     'structure': ('Convert {the reference} into the structured form of its content.', 'Extract the facts stated in {the reference} in structured form.'),
     'compose': ('Write {a sentence} that uses all of the given {keywords}.', 'Compose {a sentence} from the given {keywords}.', 'Generate {a sentence} in which each of the {keywords} occurs.'),
@@ -258,6 +262,7 @@ ENGLISH = {  # kind -> wordings
     'cook': ('Write the directions for a dish[ called by {the title}] made from the given ingredients.', 'Explain how to prepare the dish from its[ {title} and] ingredients.'),
     'name_dish': ('Name the dish that results from the ingredients and {the directions}.', 'Write a title for the recipe with these ingredients and {directions}.'),
     'fill': ('Fill the gap in {the cloze}[ with one of {the options}].', 'Find the word that is missing in {the cloze}[; {the options} are given].', 'Complete {the cloze} by supplying what was left out.'),
+    'fill_position': ('Decide which of {the options} fills the gap in {the cloze} and give its position, counting from 0.', 'Find out which of {the options} belongs in the gap of {the cloze} and state its position, where the first is 0.'),
     'product': ('Write a description of the product from its name and features.', 'Describe the product that has the given name and features.'),
     'title': ('Write {a title} for {the text}.', 'Compose {a title} that tells what {the text} is about.', 'Suggest a fitting {title} for {the text}.'),
     'keywords': ('List the keywords of {the text}.', 'Extract the key terms from {the text}.'),
@@ -312,18 +317,18 @@ GERMAN_LANGUAGES = dict(pair.split('=') for pair in '''English=Englische German=
 Russian=Russische Polish=Polnische Turkish=Türkische Czech=Tschechische Danish=Dänische Swedish=Schwedische Chinese=Chinesische Japanese=Japanische Arabic=Arabische'''.split())  # English name -> what one translates into
 WORDINGS = {'en': ENGLISH, 'de': GERMAN}  # language of the prompt -> kind -> wordings
 
-# %% ../../nbs/12_dynosaur.phrases.ipynb #42962c38
+# %% ../../nbs/12_dynosaur.phrases.ipynb #3bc7e5bb
 NOUNS = {'context': 'passage', 'dialogue': 'conversation', 'subject_line': 'subject line', 'spec': 'description', 'sql': 'query', 'first': 'sentence', 'second': 'sentence',
          'buggy': 'code', 'complex': 'sentence', 'long': 'text', 'faulty': 'sentence', 'original': 'text', 'disfluent': 'question', 'informal': 'text', 'reference': 'text',
          'cloze': 'sentence', 'options': 'options', 'premise': 'premise', 'prompt_code': 'code', 'schema': 'tables', 'setup': 'set-up', 'detail': 'question'}  # role -> noun, where it is not the role's own name
 SPOKEN = frozenset('''question problem riddle clue passage paragraph background situation scenario snippet plot story article document review comment tweet post message email complaint
 poem verse lyrics speech transcript letter note report essay ticket clause provision contract chapter headline title heading sentence statement claim summary abstract description conversation
-dialogue chat caption phrase utterance instruction prompt query evidence explanation function word term concepts keywords feedback opinion premise hypothesis code directions table'''.split())  # words of names that people say too
+dialogue chat caption phrase utterance instruction prompt query resume issue evidence explanation function word term concepts keywords feedback opinion premise hypothesis code directions table'''.split())  # words of names that people say too
 PLAIN = {'ctx': 'passage', 'doc': 'document', 'docs': 'document', 'documents': 'document', 'articles': 'article', 'reviews': 'review', 'comments': 'comment', 'tweets': 'tweet', 'posts': 'post',
          'contexts': 'passage', 'context': 'passage', 'main': '', 'passages': 'passage', 'paragraphs': 'passage', 'func': 'function', 'sent': 'sentence', 'dialog': 'dialogue', 'mail': 'email', 'news': 'news item', 'tldr': 'short summary',
          'fact': 'background', 'facts': 'background', 'math': 'problem', 'evidences': 'evidence', 'supports': 'background', 'support': 'background', 'snippets': 'snippet', 'desc': 'description',
          'notes': 'note', 'concept': 'concepts', 'keyword': 'keywords', 'selftext': 'details', 'highlights': 'summary', 'opinions': 'opinion', 'titles': 'title', 'summaries': 'summary'}  # other words of names -> noun
-OWN_NOUNS = {'question': ('question', 'problem', 'riddle', 'clue'), 'dialogue': ('conversation', 'dialogue', 'chat')}  # role -> its only nouns, the usual one first
+OWN_NOUNS = {'question': ('question', 'problem', 'riddle', 'clue'), 'dialogue': ('conversation', 'dialogue', 'chat'), 'instruction': ('instruction',)}  # role -> its only nouns, the usual one first
 
 def field_noun(
     words: tuple[str, ...],  # of a field's name

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTION_STEMS', 'PAIR_STEMS', 'LANGUAGES', 'PROSE_ROLES', 'LIST_ROLES', 'SINGLE', 'JUDGED_ROLES', 'SQL_START',
-           'PROMOTIONS', 'LETTER', 'INLINE', 'NUMERIC', 'CODE_START', 'find_families', 'column_language',
+           'PROMOTIONS', 'LETTER', 'INLINE', 'NUMERIC', 'GAP', 'CODE_START', 'find_families', 'column_language',
            'find_languages', 'base_role', 'promote', 'position_base', 'answer_role', 'settle_answers', 'settle_vague',
            'find_roles']
 
@@ -86,7 +86,7 @@ def base_role(
     if not role and '.' in column.name and not set(column.words) & OUTER: role = name_role(name_words(column.name.rpartition('.')[2]))
     return (role and _fits(role, column)) or label_role(column, hints)
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #2807fa52
+# %% ../../nbs/12_dynosaur.roles.ipynb #26ab19f0
 PROMOTIONS = (  # roles that are there, roles that are not, old role, new role
     ('code', 'docstring question', 'description text prompt instruction', 'spec'),
     ('code', 'spec', 'docstring', 'docstring'),
@@ -110,6 +110,8 @@ PROMOTIONS = (  # roles that are there, roles that are not, old role, new role
     ('keywords', 'sentence text', 'target', 'sentence'),
     ('ingredients', 'directions', 'instruction text', 'directions'),
     ('', 'claim', 'evidence', 'text'),
+    ('ingredients', 'title', 'name', 'title'),
+    ('description', 'text', 'rating', ''), ('context', 'text question', 'rating', ''),
     ('product_name', 'features', 'description', 'text'),
     ('text', 'product_name features', 'abstract description', 'summary'),
     ('', 'text features', 'abstract', 'text'),
@@ -170,31 +172,42 @@ def answer_role(
     if any('####' in value or '<<' in value for value in seen): return 'solution'
     return '' if column.type == 'label' or any(OPAQUE.fullmatch(value) and not NUMERIC.fullmatch(value) for value in seen) else 'answer'
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #28c8b093
+# %% ../../nbs/12_dynosaur.roles.ipynb #7ca4c3f7
 def settle_answers(
     roles: dict[str, list[Column]],  # changed in place
 ) -> None:
     "Tell letters, positions, yes and no, and worked solutions from plain answers."
     options, questions = roles.get('options', []), roles.get('question', [])
-    labelled = options and not roles.get('first') and any(map(roles.get, ('question', 'context', 'asks')))
+    labelled = options and not roles.get('first') and any(map(roles.get, ('question', 'context', 'asks', 'cloze')))
     for name in (('answer', 'key', 'target') if questions or options else ()) + (('label', 'binary', 'digits') if labelled else ()):
         if name == 'key' and not options or name in ('label', 'binary', 'digits') and any(map(roles.get, ('letter', 'choice', 'position'))): continue
         for column in roles.pop(name, []): roles.setdefault(answer_role(column, options, questions), []).append(column)
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #f8199943
+# %% ../../nbs/12_dynosaur.roles.ipynb #3bd1f5ae
+GAP = re.compile(r'(?<!\w)_+(?!\w)|<mask>|\[MASK\]|XXXXX|@placeholder')
 CODE_START = re.compile(r'^\s*(def |class |from \w+ import|import \w+|#include|public |function )', re.M)
+
+def _settle_gaps(roles: dict[str, list[Column]]) -> None:
+    texts = roles.get('text', [])[:1]
+    if not texts or not texts[0].values or not all(GAP.search(str(value)) for value in texts[0].values): return
+    if roles.get('options') or roles.get('target'): roles['cloze'] = roles.pop('text')[:1]
+    if roles.get('target') and not roles.get('options'): roles['filler'] = roles.pop('target')
+
+def _settle_exercises(roles: dict[str, list[Column]]) -> None:
+    column = roles['exercise'][0]
+    if not column.values or not all('?' in str(value) or INLINE.search(str(value)) for value in column.values): return
+    roles['question'] = roles.pop('exercise')[:1]
+    roles.setdefault('answer', []).extend(roles.pop('output', []) + roles.pop('target', []))
 
 def settle_vague(
     roles: dict[str, list[Column]],       # changed in place
     hints: frozenset[str] = frozenset(),  # words of the source's name and summary
 ) -> None:
-    "Give `prompt`, `input` and `target` the roles that the source makes of them."
+    "Give `prompt`, `input`, `source` and `target` the roles that the source makes of them."
     if roles.get('code') and any(CODE_START.search(str(value)) for column in roles.get('instruction', [])[:1] for value in column.values): roles['prompt_code'] = roles.pop('instruction')
-    if roles.get('exercise') and not any(map(roles.get, ('instruction', 'question'))):
-        column = roles['exercise'][0]
-        if column.values and all('?' in str(value) or INLINE.search(str(value)) for value in column.values):
-            roles['question'] = [roles.pop('exercise')[0]]
-            roles.setdefault('answer', []).extend(roles.pop('output', []) + roles.pop('target', []))
+    if roles.get('exercise') and not any(map(roles.get, ('instruction', 'question'))): _settle_exercises(roles)
+    if roles.get('stance') or roles.get('sentiment'): roles.setdefault('aspect', []).extend(roles.pop('target', []))
+    _settle_gaps(roles)
     if roles.get('source') and roles.get('target') and any(hint.startswith('summar') for hint in hints): roles |= {'text': roles.pop('source'), 'summary': roles.pop('target')}
     if not any(map(roles.get, ('exercise', 'source', 'keywords', 'data'))):
         for column in roles.pop('target', []): roles.setdefault(label_role(column, hints), []).append(column)
