@@ -44,7 +44,7 @@ def sharing_barrier(
         if id not in HUB_LICENSES or id in NOT_SHARED: return f'has the licence {id!r}, which is not known to allow sharing of data'
     return ''
 
-# %% ../nbs/43_push.ipynb #00a43f0c
+# %% ../nbs/43_push.ipynb #659f8317
 @dataclass(frozen=True, slots=True)
 class PushPlan:
     "What a push would send, where to, and what stands in its way."
@@ -63,9 +63,14 @@ class PushPlan:
         "Where the dataset will be."
         return f'{self.endpoint}/datasets/{self.repo}'
 
+    @property
+    def amount(self) -> str:  # also the message of the commit
+        "How much would be sent."
+        return f'{self.examples:,} example{"s" * (self.examples != 1)} from {self.sources:,} source{"s" * (self.sources != 1)}'
+
     def describe(self) -> str:
         "The plan in sentences, the held sources one a line."
-        head = f'{self.examples:,} examples from {self.sources:,} sources to {self.address} ({"private" if self.private else "public"})'
+        head = f'{self.amount} to {self.address} ({"private" if self.private else "public"})'
         if not self.held: return head
         lines = [f'  {item["source"]}/{item["config"]}/{item["split"]}: {item["examples"]:,} rows; the source {item["why"]}' for item in self.held]
         more = [f'  and {len(lines) - 20:,} more'] if len(lines) > 20 else []
@@ -152,7 +157,7 @@ def explain_refusal(
     if status or isinstance(error, ValueError): return ValueError(f'{host} refused the dataset{f" ({status})" if status else ""}: {hide_secrets(said)}')
     return ConnectionError(f'{host} was not reached, push again later: {hide_secrets(said)}')
 
-# %% ../nbs/43_push.ipynb #9168a2ff
+# %% ../nbs/43_push.ipynb #8990158c
 def push_folder(
     folder: str | Path,     # a complete run folder, or a dataset
     repo: str,              # OWNER/NAME
@@ -181,7 +186,7 @@ def push_folder(
             if private and not hub.repo_info(repo, repo_type='dataset').private:
                 raise FileExistsError(f'nothing was sent: {plan.address} exists and is public, and private was asked for')
             hub.upload_folder(repo_id=repo, folder_path=stage, repo_type='dataset', delete_patterns=['data/*.parquet'],
-                              commit_message=f'{plan.examples:,} examples from {plan.sources:,} sources')
+                              commit_message=plan.amount)
         except FileExistsError: raise
         except (HTTPError, OSError, RuntimeError, ValueError) as error: raise explain_refusal(error, plan, token) from None
     return plan.address
