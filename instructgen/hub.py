@@ -88,7 +88,7 @@ def read_query(
         if key in query: datetime.fromisoformat(query[key][0])
     return query
 
-# %% ../nbs/02_hub.ipynb #95f2946d
+# %% ../nbs/02_hub.ipynb #f323246f
 def _api() -> Any:
     from huggingface_hub import HfApi
     return HfApi(endpoint=hub_address())
@@ -97,7 +97,7 @@ def list_repositories(
     spec: str,            # hub:?query
 ) -> Iterator[Pinned]:    # in the hub's order, each at its newest commit; OSError if the hub cannot be reached
     "The repositories that a query finds."
-    query, seen, limit = read_query(spec), set(), None
+    query, seen = read_query(spec), set()
     first = {key: values if len(values) > 1 else values[0] for key, values in query.items() if key in FILTERS}
     tags = [*query.get('filter', ()), *(f'license:{value}' for value in query.get('license', ()))]
     dates = {key: datetime.fromisoformat(query[key][0]).replace(tzinfo=timezone.utc) for key in ('created_before', 'created_after') if key in query}
@@ -106,7 +106,7 @@ def list_repositories(
     def turn() -> Any:  # the next repository; a new listing after a failure
         nonlocal pages
         try:
-            pages = pages or iter(_api().list_datasets(**first, filter=tags or None, sort=query.get('sort', [None])[0], expand=['sha', 'createdAt', 'disabled'], limit=None if dates else limit))
+            pages = pages or iter(_api().list_datasets(**first, filter=tags or None, sort=query.get('sort', [None])[0], expand=['sha', 'createdAt', 'disabled']))
             return next(pages, None)
         except Exception:
             pages = None

@@ -71,11 +71,15 @@ def splits_of(
     other = [name for name in sorted(names) if file_format(name) != main]
     return tuple((split, tuple(found[split])) for split in sorted(found, key=split_order)), (*loose, *other)
 
-# %% ../nbs/02_layout.ipynb #4be159c8
+# %% ../nbs/02_layout.ipynb #a09f97c4
 def _regex(pattern: str) -> str:
     signs = {'**/': '(?:.*/)?', '**': '.*', '*': '[^/]*', '?': '[^/]'}
-    parts = re.split(r'(\*\*/|\*\*|\*|\?|\[[^\]/]+\])', pattern)
-    return ''.join(signs.get(part) or (part.replace('[!', '[^', 1) if part.startswith('[') and part.endswith(']') and len(part) > 2 else re.escape(part)) for part in parts)
+    def one(part: str) -> str:
+        if not re.fullmatch(r'\[[^\]/]+\]', part): return signs.get(part) or re.escape(part)
+        inside = part[1:-1]
+        without = len(inside) > 1 and inside.startswith('!')
+        return ('[^' if without else '[') + re.sub(r'([^A-Za-z0-9-])', r'\\\1', inside[without:]) + ']'
+    return ''.join(one(part) for part in re.split(r'(\*\*/|\*\*|\*|\?|\[[^\]/]+\])', pattern))
 
 def match_names(
     names: Sequence[str],  # of files

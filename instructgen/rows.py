@@ -7,7 +7,8 @@ __all__ = ['FILE_ERRORS', 'FIRST_BLOCK', 'LARGEST_BLOCK', 'LONGEST_LINE', 'SIGNS
            'join_tables', 'table_of_rows', 'read_json_lines', 'line_blocks', 'read_json_document', 'json_tables',
            'csv_tables', 'number_columns', 'file_tables', 'name_labels']
 
-# %% ../nbs/02_rows.ipynb #e86ba966
+# %% ../nbs/02_rows.ipynb #eb7f3b21
+import codecs
 import csv
 import gzip
 import io
@@ -85,7 +86,7 @@ def join_tables(
             tables = [table.set_column(i, name, _text_column(table.column(i))) if (i := table.schema.get_field_index(name)) >= 0 else table for table in tables]
     return pa.concat_tables(tables, promote_options='permissive')
 
-# %% ../nbs/02_rows.ipynb #ad7ad6d8
+# %% ../nbs/02_rows.ipynb #7ac1c8b6
 def _plain_type(kind: pa.DataType) -> pa.DataType:  # the same type with text where Arrow saw a time
     if pa.types.is_temporal(kind): return pa.string()
     if pa.types.is_list(kind): return pa.list_(_plain_type(kind.value_type))
@@ -94,10 +95,15 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:  # the same type with text wh
 
 def _arrow_json(block: bytes) -> pa.Table:
     block.decode('utf-8')
-    options, read = pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False), lambda parse=None: pa.json.read_json(pa.BufferReader(block), read_options=options, parse_options=parse)
-    table = read()
+    options = pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
+    def read(schema: pa.Schema | None) -> pa.Table: return pa.json.read_json(pa.BufferReader(block), options, pa.json.ParseOptions(explicit_schema=schema))
+    table = read(None)
     plain = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in table.schema])
-    return table if plain.equals(table.schema) else read(pa.json.ParseOptions(explicit_schema=plain))
+    try: table.validate()
+    except pa.ArrowInvalid: table = None
+    if table is None or not plain.equals(table.schema): table = read(plain)
+    table.validate()
+    return table
 
 def table_of_rows(
     rows: list[dict],  # may have different keys
@@ -199,7 +205,7 @@ class _Chained(io.RawIOBase):
         buffer[:len(data)] = data
         return len(data)
 
-# %% ../nbs/02_rows.ipynb #932462b2
+# %% ../nbs/02_rows.ipynb #d99860b6
 csv.field_size_limit(LONGEST_LINE)
 SIGNS = {'.tsv': '\t'}  # endings that say what stands between cells
 
@@ -242,6 +248,16 @@ def _patient_csv(file: BinaryIO, sign: str, names: list[str], counts: Counter, s
 def _csv_table(rows: list[list[str]], names: list[str]) -> pa.Table:
     return pa.table({name: pa.array([row[i] or None for row in rows], pa.string()) for i, name in enumerate(names)})
 
+class _Utf8(io.RawIOBase):
+    "A stream that raises at the first byte that is not UTF-8."
+    def __init__(self, file: BinaryIO): self.file, self.decoder = file, codecs.getincrementaldecoder('utf-8')()
+    def readable(self) -> bool: return True
+    def readinto(self, buffer: Any) -> int:
+        data = self.file.read(len(buffer))
+        self.decoder.decode(data, final=not data)
+        buffer[:len(data)] = data
+        return len(data)
+
 def csv_tables(
     open_again: Callable[[], BinaryIO],  # opens the file at its start
     name: str,                           # of the file: a .tsv has tabs
@@ -258,7 +274,7 @@ def csv_tables(
     try:
         with open_again() as file:
             if start[:2] in (b'\xff\xfe', b'\xfe\xff'): raise pa.ArrowInvalid('UTF-16')
-            reader = pa.csv.open_csv(file, pa.csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=1 << 24, use_threads=False),
+            reader = pa.csv.open_csv(_Utf8(file), pa.csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=1 << 24, use_threads=False),
                 pa.csv.ParseOptions(delimiter=sign, newlines_in_values=True, invalid_row_handler=skip_row),
                 pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[''], quoted_strings_can_be_null=True))
             for batch in reader:
@@ -268,7 +284,7 @@ def csv_tables(
         counts['ragged_row'] = ragged  # the patient reader counts again from the start
         with open_again() as file: yield from _patient_csv(file, sign, names, counts, given)
 
-# %% ../nbs/02_rows.ipynb #ae36357d
+# %% ../nbs/02_rows.ipynb #39452d84
 def number_columns(
     table: pa.Table,  # text columns
 ) -> pa.Table:        # int64 and double columns where nothing is lost
@@ -279,7 +295,9 @@ def number_columns(
         for kind in (pa.int64(), pa.float64()):
             try: numbers = text.cast(kind)
             except pa.ArrowException: continue
-            if pa.compute.all(pa.compute.equal(numbers.cast(pa.string()), text)).as_py():
+            same = pa.compute.equal(numbers.cast(pa.string()), text)
+            if kind == pa.float64(): same = pa.compute.and_(same, pa.compute.match_substring(text, '.'))  # 2 would come back as 2.0
+            if pa.compute.all(same).as_py():
                 table = table.set_column(i, name, numbers)
                 break
     return table

@@ -7,7 +7,7 @@ __all__ = ['DENIED_LICENSES', 'ARROW_NAMES', 'COUNTED', 'MEDIA_TYPES', 'MEDIA_NA
            'judge_languages', 'list_folder', 'hash_files', 'merge_fields', 'read_table', 'read_rows', 'read_card',
            'read_cards', 'local_listings', 'demo_folder', 'remote_cards', 'find_sources', 'license_hint']
 
-# %% ../nbs/02_sources.ipynb #917ce3b9
+# %% ../nbs/02_sources.ipynb #95c1cdfb
 import hashlib
 import json
 import logging
@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from .cards import Config, Listing, read_configs, read_features, read_languages, read_licenses, read_summary, read_url, split_card
 from .hub import Pinned, is_remote, list_repository, read_name, read_pinned, read_query, reject_repository
-from .layout import Splits, assign_files, file_format
+from .layout import Splits, assign_files, file_format, split_of
 from .records import Field, Rejected, SourceCard, Split, check_types, content_hash, from_json, to_json
 from .rows import FILE_ERRORS, file_tables, join_tables, name_labels, number_columns
 
@@ -221,7 +221,7 @@ def _sample(card: SourceCard, policy: Policy, declared: tuple[Field, ...]) -> tu
         return replace(card, fields=fields, rows=tuple(_cut(row, policy.max_cell) for row in first), notes=card.notes + notes), problems
     return card, problems
 
-# %% ../nbs/02_sources.ipynb #6a8a7ac3
+# %% ../nbs/02_sources.ipynb #40556bb6
 def _media(card: SourceCard) -> str:  # what shows that a source is of pictures or sound, '' if nothing does
     for field in card.fields:
         if MEDIA_TYPES.search(field.dtype): return f'{field.name} is of type {field.dtype[:60]}'
@@ -247,13 +247,13 @@ def read_card(
     languages = _config_language(read_languages(header, config.name), config.name) or ((policy.language,) if policy.language else ())
     card = SourceCard(listing.source, config.name, read_summary(body) or policy.description.strip(), config.fields, ' '.join(licenses), languages, listing.url or read_url(body), listing.revision, notes=notes)
     def reject(rule: str, text: str) -> Rejected: return Rejected('source', card.name, rule, text, listing.where)
-    if reason := judge_license(licenses, policy) or judge_languages(languages, policy): return reject(*reason)
-    if seen := _media(card): return reject('image_audio', seen)
     addresses = dict(listing.files)
     if not splits and not config.fields:
-        media = [name for name, _ in listing.files if file_format(name) == 'media']
+        media = [name for name in addresses if file_format(name) == 'media']
         if media: return reject('image_audio', f'{len(media)} files such as {media[0]}, and no table')
-        return reject('no_data', f"no file with rows and no fields in the card; there is {', '.join(name for name, _ in listing.files)[:200] or 'nothing'}")
+        return reject('no_data', f"no file with rows and no fields in the card; there is {', '.join(addresses)[:200] or 'nothing'}")
+    if reason := judge_license(licenses, policy) or judge_languages(languages, policy): return reject(*reason)
+    if seen := _media(card): return reject('image_audio', seen)
     if not listing.revision:
         used = [name for name in ('README.md', 'dataset_infos.json') if name in addresses] + [name for _, files in splits for name in files]
         card = replace(card, revision=hash_files((name, addresses[name]) for name in used))
@@ -270,9 +270,10 @@ def read_card(
         card = replace(card, languages=(code,) if code else ())
     return card
 
-# %% ../nbs/02_sources.ipynb #f0d0761b
+# %% ../nbs/02_sources.ipynb #6ff65a44
 def _claim(configs: tuple[Config, ...], splits: Splits, addresses: dict[str, str]) -> Config | None:
     "The configuration whose fields cover the columns of the first file, None if no one's do."
+    if len(configs) == 1 or not any(config.fields for config in configs): return configs[0] if len(configs) == 1 else None
     columns: set[str] = set()
     try:
         for table in file_tables(addresses[splits[0][1][0]], Counter()):
@@ -280,7 +281,7 @@ def _claim(configs: tuple[Config, ...], splits: Splits, addresses: dict[str, str
             break
     except FILE_ERRORS: pass
     fitting = [config for config in configs if config.fields and columns and columns <= {field.name for field in config.fields}]
-    return fitting[0] if fitting else configs[0] if len(configs) == 1 else None
+    return fitting[0] if fitting else None
 
 def read_cards(
     listing: Listing,         # what lies in the source
@@ -295,7 +296,8 @@ def read_cards(
     if any(isinstance(name, str) for name in header.get('configs') or ()): notes += ('`configs` of the card is a list of names, which load_dataset refuses; the files were read without it',)
     if left: notes += (f"files that belong to no split: {', '.join(left)[:200]}",)
     if rest := splits.pop('', ()):
-        owner = _claim(configs, rest, addresses)
+        denied = judge_license(read_licenses(header) or (policy.license,), policy)  # then nothing is read
+        owner = next((config for config in configs if config.fields), configs[0]) if denied and configs else _claim(configs, rest, addresses)
         splits[owner.name if owner else 'default'] = rest
         configs = configs if owner else tuple(config for config in configs if config.fields) + (Config('default'),)
     if listing.only and listing.only not in [config.name for config in configs]:
@@ -342,7 +344,7 @@ def demo_folder() -> Path:  # FileNotFoundError if the package was installed wit
         if folder.is_dir(): return folder
     raise FileNotFoundError(f'no demonstration sources beside {package}; reinstall instructgen')
 
-# %% ../nbs/02_sources.ipynb #56dc60e3
+# %% ../nbs/02_sources.ipynb #93aca9d1
 AT_ONCE = 8  # repositories of the hub asked at a time
 
 def _all_cards(listing: Listing, policy: Policy, detect: Callable[[str], str] | None) -> list[SourceCard | Rejected]:
@@ -351,7 +353,7 @@ def _all_cards(listing: Listing, policy: Policy, detect: Callable[[str], str] | 
 
 def _read_cache(path: Path) -> dict[str, list[SourceCard | Rejected]]:
     kept = {}
-    for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding='utf-8').split('\n') if path.is_file() else ():
         try: data = json.loads(line)
         except ValueError: continue  # the last line of a run that was killed
         kept[data['key']] = [from_json(Rejected if 'rule' in item else SourceCard, item) for item in data['results']]
@@ -383,10 +385,9 @@ def remote_cards(
             yield from results
     finally: pool.shutdown(cancel_futures=True)
 
-# %% ../nbs/02_sources.ipynb #fcc2824f
+# %% ../nbs/02_sources.ipynb #5e63a764
 def _parts(spec: str) -> list[str]:
-    if os.path.exists(spec): return [spec]
-    parts = [part.strip() for part in spec.split(',') if part.strip()]
+    parts = [spec] if os.path.exists(spec) else [part.strip() for part in spec.split(',') if part.strip()]
     if not parts: raise ValueError('no source given; want a folder, a file, hub:owner/name, hub:?query, or demo')
     for part in parts:
         if part.startswith('hub:'): (read_query if part.startswith('hub:?') else read_name)(part)
@@ -422,14 +423,15 @@ def find_sources(
             yield result
     return in_order()
 
-# %% ../nbs/02_sources.ipynb #900aeab2
+# %% ../nbs/02_sources.ipynb #8bb37de8
 def license_hint(
     results: Iterable[SourceCard | Rejected],  # from `find_sources`
-) -> str:                                      # '' unless every source fell to the licence rule
-    "What to do when the licence rule dropped every source."
+) -> str:                                      # '' if a source is left, or if none fell to the licence rule
+    "What to do when the licence rule left no source."
     results = list(results)
     rules = Counter(result.rule for result in results if isinstance(result, Rejected))
-    if not results or rules['no_license'] + rules['denied_license'] < len(results): return ''
-    said = f"The licence rule dropped all {len(results)} sources ({rules['no_license']} name no licence, {rules['denied_license']} one that is denied)."
+    fell = rules['no_license'] + rules['denied_license']
+    if not fell or rules.total() < len(results): return ''
+    said = f"No source is left: {rules['no_license']} of {len(results)} name no licence and {rules['denied_license']} one that is denied."
     if not rules['no_license']: return f'{said} Their cards say so; choose other sources.'
     return f"{said} If the data is your own, or you know that you may use it, say so: -p license own (and -p description '…' -p language en, which help the prompt)."
