@@ -30,7 +30,7 @@ KIND_OF = {name: kind for kind, names, _ in reversed(KINDS) for name in names.sp
 KIND_WORDS = tuple((kind, frozenset(words.split())) for kind, _, words in KINDS)  # words of label names
 LABEL_NAMES = frozenset(('label', 'labels', 'class', 'target', 'gold', 'gold label', 'label text', 'class label', 'true label', 'klasse'))  # names that say only that it is a label
 
-# %% ../../nbs/12_dynosaur.labels.ipynb #33bed4cc
+# %% ../../nbs/12_dynosaur.labels.ipynb #523afdb5
 FLAGS = (  # what a text does if the flag is set, names of the field, words of its labels
     ('is toxic', 'toxic | toxicity | is toxic | toxic comment', 'toxic'),
     ('is severely toxic', 'severe toxic | severe toxicity | severely toxic', ''),
@@ -63,6 +63,7 @@ def label_words(
     "The words of the label names or of the values shown."
     return {word for label in column.seen[:60] for word in name_words(label)}
 
+# %% ../../nbs/12_dynosaur.labels.ipynb #e2797b94
 def flag_predicate(
     column: Column,  # a flag
 ) -> str:            # '' if it is none
@@ -82,13 +83,13 @@ def may_be_label(
     if column.type not in ('text', 'label', 'category', 'boolean', 'number') or set(column.words) & OUTER: return False
     return column.type != 'text' or all(len(value) <= 60 and len(value.split()) <= 6 for value in column.values)
 
-# %% ../../nbs/12_dynosaur.labels.ipynb #084a4140
+# %% ../../nbs/12_dynosaur.labels.ipynb #e4fc9ce8
 def _by_words(words: set[str], least: int) -> str:  # the kind that at least so many words speak for
     return next((kind for kind, keys in KIND_WORDS if len(words & keys) >= least), '')
 
 def label_role(
     column: Column,                       # any field
-    hints: frozenset[str] = frozenset(),  # words of the source's name and summary
+    hints: frozenset[str] = frozenset(),  # words of the source's name
 ) -> str:                                 # a kind, 'truth', 'flag', 'flag_kind', 'binary', 'digits', 'label', 'kind', 'open_category', 'polarity'; ''
     "What a label says of its text."
     if not may_be_label(column): return ''

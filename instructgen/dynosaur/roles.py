@@ -58,7 +58,7 @@ def find_languages(
         groups.setdefault(column.words[:-2 if column.words[-1] in ('gb', 'us') and len(column.words) > 1 else -1], {}).setdefault(language, column)
     return next((group for group in groups.values() if len(group) > 1), {})
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #655a4ed9
+# %% ../../nbs/12_dynosaur.roles.ipynb #ccc5d12f
 PROSE_ROLES = frozenset('''question detail context text summary abstract description premise hypothesis claim evidence rationale long_answer solution dialogue docstring instruction
 original complex simple faulty corrected response utterance'''.split())  # roles that only running text can play
 LIST_ROLES = frozenset('text context evidence options dialogue keywords data persona knowledge ingredients directions features tests schema'.split())  # roles that a list can play
@@ -78,7 +78,7 @@ def _fits(role: str, column: Column) -> str:  # the role, another one, or ''
 
 def base_role(
     column: Column,                       # any field
-    hints: frozenset[str] = frozenset(),  # words of the source's name and summary
+    hints: frozenset[str] = frozenset(),  # words of the source's name, 'summary' if its summary says so
 ) -> str:                                 # '' if none is safe
     "The role that a field plays as far as the field itself tells."
     if '.' in column.name and 'history' in column.words[:-1]: return 'turns_before'
@@ -86,7 +86,7 @@ def base_role(
     if not role and '.' in column.name and not set(column.words) & OUTER: role = name_role(name_words(column.name.rpartition('.')[2]))
     return (role and _fits(role, column)) or label_role(column, hints)
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #26ab19f0
+# %% ../../nbs/12_dynosaur.roles.ipynb #29ff8a0f
 PROMOTIONS = (  # roles that are there, roles that are not, old role, new role
     ('code', 'docstring question', 'description text prompt instruction', 'spec'),
     ('code', 'spec', 'docstring', 'docstring'),
@@ -118,7 +118,7 @@ PROMOTIONS = (  # roles that are there, roles that are not, old role, new role
     ('', 'text features', 'description', 'text'),
     ('', 'text question premise claim dialogue options', 'context', 'text'),
     ('', 'text dialogue', 'summary', 'text'),
-    ('', 'text directions summary dialogue context', 'title', 'text'),
+    ('', 'text directions summary dialogue context question', 'title', 'text'),
     ('', 'text dialogue', 'original', 'text'),
     ('text', 'premise first', 'verdict', 'label'),
     ('text', 'claim question', 'same', 'label'),
@@ -141,7 +141,7 @@ def promote(
         for name in old.split():
             if name != new and roles.get(name): roles.setdefault(new, []).extend(roles.pop(name))
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #460087d2
+# %% ../../nbs/12_dynosaur.roles.ipynb #df0ee02d
 LETTER = re.compile(r'\(?[A-Ja-j]\)?[.)]?')
 INLINE = re.compile(r'\(?\b[Aa]\s?[).].*\(?\b[Bb]\s?[).]', re.S)  # options inside a text
 NUMERIC = re.compile(r'[\d\s.,/%$€-]+')
@@ -155,6 +155,7 @@ def position_base(
     count = len(options) if len(options) > 1 else max((len(value) for option in options for value in option.values if isinstance(value, list)), default=0)
     return 0 if '0' in seen else 1 if count and str(count) in seen else None
 
+# %% ../../nbs/12_dynosaur.roles.ipynb #d8a8230c
 def answer_role(
     column: Column,             # an answer or a key
     options: list[Column],      # fields with options, [] if there are none
@@ -183,7 +184,7 @@ def settle_answers(
         if name == 'key' and not options or name in ('label', 'binary', 'digits') and any(map(roles.get, ('letter', 'choice', 'position'))): continue
         for column in roles.pop(name, []): roles.setdefault(answer_role(column, options, questions), []).append(column)
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #3bd1f5ae
+# %% ../../nbs/12_dynosaur.roles.ipynb #52de6f22
 GAP = re.compile(r'(?<!\w)_+(?!\w)|<mask>|\[MASK\]|XXXXX|@placeholder')
 CODE_START = re.compile(r'^\s*(def |class |from \w+ import|import \w+|#include|public |function )', re.M)
 
@@ -201,7 +202,7 @@ def _settle_exercises(roles: dict[str, list[Column]]) -> None:
 
 def settle_vague(
     roles: dict[str, list[Column]],       # changed in place
-    hints: frozenset[str] = frozenset(),  # words of the source's name and summary
+    hints: frozenset[str] = frozenset(),  # words of the source's name, 'summary' if its summary says so
 ) -> None:
     "Give `prompt`, `input`, `source` and `target` the roles that the source makes of them."
     if roles.get('code') and any(CODE_START.search(str(value)) for column in roles.get('instruction', [])[:1] for value in column.values): roles['prompt_code'] = roles.pop('instruction')
@@ -212,12 +213,12 @@ def settle_vague(
     if not any(map(roles.get, ('exercise', 'source', 'keywords', 'data'))):
         for column in roles.pop('target', []): roles.setdefault(label_role(column, hints), []).append(column)
 
-# %% ../../nbs/12_dynosaur.roles.ipynb #87381ca6
+# %% ../../nbs/12_dynosaur.roles.ipynb #0309fe70
 def find_roles(
     meta: Metadata,                 # what the prompt says
 ) -> dict[str, list[Column]]:       # role -> fields, in the order of the prompt
     "Which fields play which role."
-    columns, roles, hints = read_columns(meta), {}, frozenset(name_words(f'{meta.name} {meta.summary[:300]}'))
+    columns, roles, hints = read_columns(meta), {}, frozenset(name_words(meta.name)) | frozenset(re.findall(r'summar\w+', meta.summary[:300].lower()))
     families, languages = find_families(columns), find_languages(columns)
     taken = {column.name for column in (*sum(families.values(), []), *languages.values())}
     for column in columns:
