@@ -130,7 +130,7 @@ def field_column(
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #d8d3d2e3
+# %% ../../nbs/13_dynosaur.examples.ipynb #739c32fe
 def field_texts(
     rows: pa.Table,                              # a source's rows
     field: Field,                                # name and, for a ClassLabel, its labels
@@ -147,14 +147,17 @@ def field_texts(
     texts = text_column(array)
     return (texts.fill_null(field.labels[-1]) if field.labels and rules.missing_label == 'last' else texts), None
 
+def _is_text(kind: pa.DataType) -> bool: return 'string' in str(kind) and not pa.types.is_nested(kind) and not pa.types.is_dictionary(kind)
+
 def _list_texts(array: pa.Array, careful: bool, alternatives: bool) -> tuple[pa.StringArray, pa.Array]:
     owner, items = pc.list_parent_indices(array).to_numpy(), pc.list_flatten(array)   # rows of the items; null lists have none
     if careful and len(items):                                                       # gaps are no items
-        there = items.is_valid() if not pa.types.is_string(items.type) else pc.fill_null(pc.not_equal(items, ''), False)
+        there = pc.fill_null(pc.not_equal(items, ''), False) if _is_text(items.type) else items.is_valid()
         owner, items = owner[there.to_numpy(zero_copy_only=False)], items.filter(there)
     counts = np.bincount(owner, minlength=len(array)).astype(np.int64)
     ends, texts = counts.cumsum(), text_column(items)
-    blank = pc.or_kleene(texts.is_null(), pc.equal(texts, '')).to_numpy(zero_copy_only=False) if careful else texts.is_null().to_numpy(zero_copy_only=False)
+    bad = pc.or_kleene(texts.is_null(), pc.equal(texts, '')) if careful else texts.is_null() if _is_text(items.type) else pa.repeat(True, len(items))
+    blank = bad.to_numpy(zero_copy_only=False)
     broken = np.bincount(owner[blank], minlength=len(array)) > 0                     # one item that is no text spoils its list
     lone = (counts == 1) | ((counts > 0) & alternatives) if careful else np.zeros(len(array), bool)
     first = pa.array(np.where(lone, ends - counts, 0), pa.int64(), mask=~lone)

@@ -1,0 +1,405 @@
+"""Tasks applied to rows: the fixtures of the paper's code, and by column equals row by row."""
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from instructgen.dynosaur.examples import (REASONS, apply_tasks, count_cut, draw_rows, field_texts, judge_output, label_suffix, label_tasks, make_examples, sample_rows, text_column,
+                                           used_splits)
+from instructgen.dynosaur.fields import RULES, get_value
+from instructgen.records import EXAMPLE_SCHEMA, Field, SourceCard, Split, Task
+from instructgen.sources import find_sources, read_rows
+
+CAREFUL, PUBLISHED = RULES['careful'], RULES['published']
+
+
+def make_rows(**columns) -> pa.Table:
+    table = pa.table(columns)
+    return table.append_column('__split', pa.array(['train'] * len(table)).dictionary_encode()).append_column('__row', pa.array(range(len(table)), pa.int64()))
+
+
+def make_task(inputs, output, **more): return Task('Do it well.', tuple(inputs), output, 'demo', **more)
+
+
+def card_of(*fields: Field, splits=('train', 'validation', 'test')) -> SourceCard: return SourceCard('demo', fields=fields, splits=tuple(map(Split, splits)))
+
+
+def apply(rows, inputs, output, rules=CAREFUL, card=None, **more):
+    "Labels, examples, and what was dropped as {rule: count}, of one task."
+    card = card or card_of()
+    tasks, first = label_tasks([make_task(inputs, output)], rows, card, rules)
+    table, second = make_examples(tasks, rows, card, rules, **more)
+    return tasks[0] if tasks else None, table, {drop.rule: drop.count for drop in first + second}
+
+
+# the fixtures of papers/dynosaur.md
+
+def test_an_unlabelled_row_is_skipped_and_the_code_gave_it_the_last_name():
+    card = card_of(Field('label', 'ClassLabel', ('bad', 'good')))
+    rows = make_rows(text=['a', 'b', 'c', 'd'], label=pa.array([0, -1, 1, 0]))
+    _, table, dropped = apply(rows, ['text'], 'label', card=card)
+    assert table['output'].to_pylist() == ['bad', 'good', 'bad'] and dropped == {'missing_label': 1}
+    named = rows.set_column(1, 'label', pa.array(['bad', None, 'good', 'bad']))          # as the reader of sources gives it
+    assert apply(named, ['text'], 'label', card=card)[1]['output'].to_pylist() == ['bad', 'good', 'bad']
+    assert apply(named, ['text'], 'label', PUBLISHED, card)[1]['output'].to_pylist() == ['bad', 'good', 'good', 'bad']
+
+
+def test_the_order_of_labels_does_not_depend_on_the_hash_seed():
+    code = """
+import pyarrow as pa
+from instructgen.dynosaur.examples import judge_output
+from instructgen.dynosaur.fields import RULES
+from instructgen.records import Field
+values = pa.array(['pear', 'apple', 'fig', 'kiwi', '10', '9'] * 5)
+print([judge_output(values, Field('fruit'), rules)[0] for rules in RULES.values()], judge_output(values, Field('fruit', labels=('pear', '9', 'kiwi', '10', 'fig', 'apple')), RULES['careful'])[0])
+"""
+    seen = {subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONHASHSEED': seed}, capture_output=True, text=True).stdout for seed in '123'}
+    by_value, by_schema = ('9', '10', 'apple', 'fig', 'kiwi', 'pear'), ('pear', '9', 'kiwi', '10', 'fig', 'apple')
+    assert seen == {f'{[by_value, by_value]} {by_schema}\n'}
+
+
+def test_a_source_sorted_by_label_is_not_dropped():
+    card = card_of(Field('text'), Field('label', 'ClassLabel', ('bad', 'good')), splits=('train',))
+    def read(card, split, limit=None): return pa.table({'text': [f'text {row}' for row in range(1000)], 'label': ['bad'] * 500 + ['good'] * 500})[:limit]
+    task = make_task(['text'], 'label')
+    kept, table, dropped = apply_tasks([task], card, read=read)
+    assert kept[0].labels == ('bad', 'good') and len(table) == 100 and not dropped
+    kept, table, dropped = apply_tasks([task], card, PUBLISHED, read=read)
+    assert not kept and not len(table) and [drop.rule for drop in dropped] == ['single_label']
+
+
+def test_a_long_output_is_skipped_and_the_code_cut_it():
+    rows = make_rows(text=['a', 'b', 'c'], answer=['x' * 2000, 'x' * 2001, 'é' * 1999])     # characters, not bytes
+    _, table, dropped = apply(rows, ['text'], 'answer')
+    assert [len(text) for text in table['output'].to_pylist()] == [2000, 1999] and dropped == {'long_output': 1}
+    assert [len(text) for text in apply(rows, ['text'], 'answer', PUBLISHED)[1]['output'].to_pylist()] == [2000, 2000, 1999]
+
+
+def test_a_list_among_other_inputs_keeps_its_name():
+    rows = make_rows(question=['Which?', 'What?'], choices=[['red', 'blue'], ['one', 'two']], answer=['red', 'two'])
+    assert apply(rows, ['question', 'choices'], 'answer')[1]['input'][0].as_py() == "The question is Which? The choices is A. 'red', B. 'blue'."
+    assert apply(rows, ['question', 'choices'], 'answer', PUBLISHED)[1]['input'][0].as_py() == "question is 'Which?'.  A. 'red', B. 'blue'."
+    assert apply(rows, ['choices'], 'answer')[1]['input'][1].as_py() == "A. 'one', B. 'two'"
+
+
+def test_sixty_rows_of_which_fifty_are_equal_are_dropped():
+    rows = make_rows(text=[f't{row}' for row in range(60)], label=['yes'] * 50 + ['no'] * 10)
+    task, table, dropped = apply(rows, ['text'], 'label')
+    assert task is None and not len(table) and dropped == {'imbalanced': 1}
+    assert len(apply(rows, ['text'], 'label', PUBLISHED)[1]) == 60
+
+
+@pytest.mark.parametrize('counts, dropped', [((70, 30), False), ((71, 29), True), ((50, 30, 20), False), ((51, 29, 20), True), ((14, 6), False), ((15, 5), True), ((18, 1), False), ((9, 9, 1), False)])
+def test_balance_is_a_share_from_twenty_rows_on(counts, dropped):
+    labels = [f'label {place}' for place, count in enumerate(counts) for _ in range(count)]
+    assert (judge_output(pa.array(labels), Field('x'), CAREFUL)[1] == 'imbalanced') == dropped
+
+
+def test_a_label_with_a_comma_cannot_be_misread():
+    rows = make_rows(text=list('abcdef'), label=['yes', 'no, never'] * 3)
+    assert apply(rows, ['text'], 'label')[0].text == 'Do it well. Answers must be one of "no, never", yes.'
+
+
+def test_sentence_only_where_every_label_is_short_and_in_its_language():
+    assert label_suffix(('a' * 15, 'b'), CAREFUL).endswith('b.') and label_suffix(('a' * 16, 'b'), CAREFUL) == ''
+    assert label_suffix(('ja', 'nein'), CAREFUL, 'Die Antwort ist eine von {labels}.') == 'Die Antwort ist eine von ja, nein.'
+    assert label_suffix(('{x}', '%s'), CAREFUL) == 'Answers must be one of {x}, %s.'       # labels are data, never a format
+    rows = make_rows(text=list('abcdef'), label=['a' * 16, 'b'] * 3)
+    task = apply(rows, ['text'], 'label')[0]
+    assert task.labels == ('a' * 16, 'b') and task.suffix == '' and task.task_type == 'classification'
+
+
+def test_the_label_space_is_the_schema_and_not_what_was_sampled():
+    "A released list of A to E lacks a letter where the first rows did."
+    card = card_of(Field('answer', 'ClassLabel', tuple('ABCDE')))
+    rows = make_rows(text=[f't{row}' for row in range(40)], answer=list('ADBA') * 10)
+    assert apply(rows, ['text'], 'answer', card=card)[0].labels == tuple('ABCDE')
+    assert apply(rows, ['text'], 'answer', PUBLISHED, card)[0].labels == ('A', 'B', 'D')
+    many = card_of(Field('answer', 'ClassLabel', tuple('ABCDEFGHIJKLMNOP')))
+    assert apply(rows, ['text'], 'answer', card=many)[0].task_type == 'generation'            # 16 names are too many to list
+
+
+def test_few_values_of_few_rows_are_no_label_space():
+    rows = make_rows(text=list('abcdefgh'), answer=['one', 'two', 'three', 'four', 'five', 'six', 'one', 'two'])
+    assert apply(rows, ['text'], 'answer')[0].labels == ()
+    assert len(apply(rows, ['text'], 'answer', PUBLISHED)[0].labels) == 6
+    assert judge_output(pa.array(['only one']), Field('x'), CAREFUL) == ((), '', '')            # one row is not one label
+    card = card_of(Field('label', 'ClassLabel', ('bad', 'good')))
+    assert apply(make_rows(text=['a', 'b', 'c'], label=['bad'] * 3), ['text'], 'label', card=card)[0].labels == ('bad', 'good')
+    assert apply(make_rows(text=['a', 'b', 'c'], label=['bad'] * 3), ['text'], 'label')[2] == {'single_label': 1}
+
+
+@pytest.mark.parametrize('count, inclusive, labels', [(9, False, 9), (10, False, 0), (10, True, 10), (11, True, 0)])
+def test_ten_labels_are_a_label_space_in_the_code_and_not_in_the_paper(count, inclusive, labels):
+    values = pa.array([f'{number:02}' for number in range(count)] * 4)
+    assert len(judge_output(values, Field('x'), replace(CAREFUL, inclusive=inclusive))[0]) == labels
+
+
+def test_an_input_that_does_not_decide_the_label_is_dropped():
+    "The label of an entailment pair from the premise alone."
+    rows = make_rows(premise=['p', 'p', 'p', 'q', 'r', 'r'], hypothesis=list('abcdef'), label=['yes', 'no', 'yes', 'no', 'yes', 'yes'])
+    _, table, dropped = apply(rows, ['premise'], 'label')
+    assert list(zip(table['input'].to_pylist(), table['output'].to_pylist())) == [('q', 'no'), ('r', 'yes')]
+    assert dropped == {'conflicting_label': 2, 'repeated_row': 2}
+    assert len(apply(rows, ['premise', 'hypothesis'], 'label')[1]) == 6
+    assert len(apply(rows, ['premise'], 'hypothesis')[1]) == 6         # free text: six right answers
+    assert len(apply(rows, ['premise'], 'label', PUBLISHED)[1]) == 6
+
+
+def test_the_code_stops_at_the_first_null():
+    rows = make_rows(text=[f't{row}' for row in range(120)], answer=[f'a{row}' if row != 110 else None for row in range(120)])
+    assert len(apply(rows, ['text'], 'answer')[1]) == 119
+    _, table, dropped = apply(rows, ['text'], 'answer', PUBLISHED)
+    assert len(table) == 110 and dropped == {'missing_output': 1, 'stopped': 9}
+    early = make_rows(text=['a', 'b'], answer=['x', None])
+    assert apply(early, ['text'], 'answer', PUBLISHED)[2] == {'nonscalar_output': 1}
+
+
+def test_several_answers_give_the_first_and_other_lists_none():
+    rows = make_rows(question=['q1', 'q2', 'q3'], answers=[{'text': ['Ada', 'Ada Byron']}, {'text': []}, {'text': ['Bo']}], tags=[['x', 'y'], ['z'], []])
+    assert apply(rows, ['question'], 'answers.text')[1]['output'].to_pylist() == ['Ada', 'Bo']
+    _, table, dropped = apply(rows, ['question'], 'tags')
+    assert table['output'].to_pylist() == ['z'] and dropped == {'list_output': 1, 'missing_output': 1}
+    assert apply(rows, ['question'], 'answers')[2] == {'nonscalar_output': 1}
+
+
+def test_a_long_input_is_cut_with_a_mark_and_counted():
+    rows = make_rows(text=['word ' * 500, 'short', 'ß' * 2000], answer=['a', 'b', 'c'])
+    _, table, _ = apply(rows, ['text'], 'answer')
+    texts = table['input'].to_pylist()
+    assert len(texts[0]) <= 2000 and texts[0].endswith('word w […]') and texts[1:] == ['short', 'ß' * 2000] and count_cut(table, CAREFUL) == 1
+    assert apply(rows, ['text'], 'answer', PUBLISHED)[1]['input'][0].as_py() == ('word ' * 500).strip()[:2000]
+
+
+def test_texts_that_no_file_can_hold_and_formats_that_are_data():
+    rows = make_rows(**{'{value}': ['a {name} b', 'c'], 'x': ['1', '2']})
+    task = replace(make_task(['{value}', 'x'], 'x'), instruction='Say \ud800 {labels}', inputs=('{value}',))
+    table, _ = make_examples([task], rows, card_of())
+    assert table['instruction'][0].as_py() == 'Say ? {labels}' and table['input'].to_pylist() == ['a {name} b', 'c']
+    two = apply(make_rows(a=['{value}', '{name}'], b=['1', '2'], c=['x', 'y']), ['a', 'b'], 'c')[1]
+    assert two['input'].to_pylist() == ['The a is {value}. The b is 1.', 'The a is {name}. The b is 2.']
+    german = apply(make_rows(a=['x'], b=['y'], c=['z']), ['a', 'b'], 'c', field_format='{name}: {value}')[1]
+    assert german['input'].to_pylist() == ['a: x b: y']
+
+
+def test_every_lost_task_has_its_rule():
+    card = card_of(splits=('test',))
+    assert apply(make_rows(a=['x'])[:0], ['a'], 'b')[2] == {'no_rows': 1}
+    assert apply(make_rows(a=['x'], b=['y']), ['a'], 'c')[2] == {'unknown_field': 1}
+    assert apply(make_rows(a=['', None, ' '], b=['x', 'y', 'z']), ['a'], 'b')[2] == {'empty_input': 2, 'missing_input': 1, 'no_instances': 1}
+    kept, table, dropped = apply_tasks([make_task(['a'], 'b')], card, read=None)
+    assert not kept and table.schema == EXAMPLE_SCHEMA and 'no split with train or valid or dev among test' in dropped[0].text
+    assert apply_tasks([], card, read=None) == ([], EXAMPLE_SCHEMA.empty_table(), [])
+    without_input = make_task([], 'b')
+    assert [drop.rule for drop in make_examples([without_input], make_rows(a=['x'], b=['y']), card)[1]] == ['empty_input', 'no_instances']
+    assert make_examples([without_input], make_rows(a=['x'], b=['y']), card, replace(CAREFUL, missing_input='keep'))[0]['input'].to_pylist() == ['']
+
+
+def test_lost_rows_are_shown_three_at_a_time():
+    rows = make_rows(text=[f't{row}' for row in range(9)], answer=['a' if row < 2 else None for row in range(9)])
+    drop = make_examples([make_task(['text'], 'answer')], rows, card_of())[1][0]
+    assert (drop.kind, drop.rule, drop.count, drop.where) == ('row', 'missing_output', 7, 'demo') and drop.text.count(' | ') == 2 and "train-2: 't2'" in drop.text
+
+
+# which rows
+
+HELD = ['test', 'Test', 'test_matched', 'devtest', 'dev_test', 'mini-test', 'trainTest', 'train.eval', 'eval', 'evaluation', 'validation_heldout', 'train-held-out', 'dev.holdout', 'testing_train', 'unseen_test']
+USED = ['train', 'Train', 'validation', 'valid', 'dev', 'train_r1', 'latest_train', 'auxiliary_train', 'validation_mismatched', 'train_contest', 'retrieval_train', 'training', 'dev-clean']
+
+@pytest.mark.parametrize('name', HELD)
+def test_held_out_rows_are_never_used(name):
+    for rules in RULES.values(): assert not used_splits(card_of(splits=(name,)), rules)
+
+@pytest.mark.parametrize('name', USED)
+def test_training_rows_are_used(name): assert used_splits(card_of(splits=(name,)), CAREFUL)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=8), st.integers(1, 30), st.integers(0, 5))
+def test_a_draw_does_not_depend_on_batches(sizes, count, seed):
+    total = sum(sizes)
+    ends = np.cumsum(sizes)
+    batches = [pa.table({'row': pa.array(range(end - size, end), pa.int64())}) for size, end in zip(sizes, ends)]
+    table, rows = draw_rows(batches, count, seed)
+    if table is None: return
+    whole = draw_rows([pa.table({'row': pa.array(range(total), pa.int64())})], count, seed)[1]
+    assert rows.tolist() == whole.tolist() == table['row'].to_pylist() == sorted(set(rows.tolist())) and len(rows) == min(count, total)
+
+
+def test_every_row_has_the_same_chance_and_growth_keeps_most():
+    table = pa.table({'row': range(1000)})
+    counts = np.bincount(np.concatenate([draw_rows(table.to_batches(max_chunksize=100), 100, seed)[1] for seed in range(300)]), minlength=1000)
+    assert abs(counts[:500].sum() - counts[500:].sum()) < 600 and 8 < counts.min() and counts.max() < 60    # 30 on average, sd 5.2
+    before, after = draw_rows([table], 100, 0)[1], draw_rows([pa.table({'row': range(1100)})], 100, 0)[1]
+    assert len(set(before) & set(after)) >= 80
+
+
+def test_splits_that_disagree_are_united():
+    parts = {'train': pa.table({'a': ['x', 'y'], 'n': [1, 2], 'only': ['o', 'p']}), 'validation': pa.table({'n': ['three', None], 'a': [1.5, 2.]})}
+    rows = sample_rows(card_of(), CAREFUL, read=lambda card, split, limit=None: parts[split])
+    assert rows.to_pylist() == [{'a': 'x', 'n': '1', 'only': 'o', '__split': 'train', '__row': 0}, {'a': 'y', 'n': '2', 'only': 'p', '__split': 'train', '__row': 1},
+                                {'a': '1.5', 'n': 'three', 'only': None, '__split': 'validation', '__row': 0}, {'a': '2', 'n': None, 'only': None, '__split': 'validation', '__row': 1}]
+    assert {drop for _, table, _ in [apply(rows, ['a'], 'n')] for drop in table['split'].to_pylist()} == {'train', 'validation'}
+
+
+def test_the_limit_and_the_seed():
+    card = card_of(splits=('train', 'validation'))
+    def read(card, split, limit=None): return pa.table({'a': [f'{split} {row}' for row in range(300)], 'b': [f'b{row}' for row in range(300)]})[:limit]
+    first, again, other = (apply_tasks([make_task(['a'], 'b')], card, limit=10, seed=seed, read=read)[1] for seed in (0, 0, 1))
+    assert len(first) == 10 and first == again and first['id'] != other['id'] and set(first['split'].to_pylist()) == {'train', 'validation'}
+    assert len(apply_tasks([make_task(['a'], 'b')], card, read=read)[1]) == 200
+    published = apply_tasks([make_task(['a'], 'b')], card, PUBLISHED, read=read)[1]
+    assert published['row'].to_pylist() == [*range(100), *range(100)]
+
+
+# by column equals row by row
+
+def reference_text(value):
+    "A scalar as text, '' if blank, None if there is nothing to read."
+    if value is None or value != value or isinstance(value, (dict, list, bytes)): return None
+    if isinstance(value, float): return pa.scalar(value).cast(pa.string()).as_py()
+    return str(value).strip()
+
+
+def reference_value(row, name, rules):
+    "A text, a list of texts, or None, as the rules see a field's value."
+    if rules.nested != 'flatten':
+        parent, _, part = ('', '', '') if name in row else name.partition('.')
+        value = row[parent] if parent else row[name]
+        if parent: value = [(item or {}).get(part) for item in value] if isinstance(value, list) else (value or {}).get(part)
+        if not isinstance(value, list): return reference_text(value)
+        return [item.strip() for item in value] if value and all(isinstance(item, str) for item in value) else None
+    value = get_value(row, name)
+    if not isinstance(value, list): return reference_text(value)
+    items = [reference_text(item) for item in value]
+    return items if all(items) else None
+
+
+def reference_input(row, names, rules):
+    code, parts = rules.input_format == 'code', []
+    for name in names:
+        value = reference_value(row, name, rules)
+        listed = isinstance(value, list)
+        if listed:
+            choices = 'choice' in name.lower()
+            value = ', '.join(f"{chr(65 + place)}. '{item}'" if choices else f"'{item}'" for place, item in enumerate(value))
+        if value is None or value == '' and len(names) > 1 and not code: return None
+        if len(names) == 1: return value
+        if listed and not rules.name_lists: parts.append(f' {value}.')
+        elif code: parts.append(f"{name} is '{value}'. ")
+        else: parts.append(f"The {name} is {value}{'' if value[-1] in '.!?。！？।…' else '.'}")
+    return ('' if code else ' ').join(parts)
+
+
+def reference_examples(tasks, rows, card, rules):
+    "What `make_examples` must give, one row at a time: [(id, input, output)], {(task id, rule): count}."
+    examples, dropped = [], Counter()
+    for task in sorted(tasks, key=lambda task: task.id):
+        found, seen, stopped = [], set(), False
+        for row in rows.to_pylist():
+            output, text = reference_value(row, task.output, rules), reference_input(row, task.inputs, rules)
+            nothing = output is None or isinstance(output, list)
+            rule = ('list_output' if isinstance(output, list) else 'missing_output' if nothing else 'stopped' if stopped else
+                    'empty_output' if output == '' and rules.empty_output == 'skip' else
+                    'long_output' if len(output) > rules.max_output_chars and rules.long_output == 'skip' else
+                    'missing_input' if text is None else 'empty_input' if text == '' else '')
+            stopped = stopped or nothing and rules.list_output == 'stop'
+            if not rule:
+                output = output[:rules.max_output_chars]
+                if len(text) > rules.max_input_chars: text = text[:rules.max_input_chars - len(rules.cut_mark)]; text = text.rstrip() + rules.cut_mark if rules.cut_mark else text
+                if (text, output) in seen and rules.repeated_row == 'skip': rule = 'repeated_row'
+            if rule: dropped[task.id, rule] += 1; continue
+            seen.add((text, output))
+            found.append((f"{task.id}-{row['__split']}-{row['__row']}", text, output))
+        if task.labels and rules.repeated_row == 'skip':
+            answers = {}
+            for text, output in seen: answers.setdefault(text, set()).add(output)
+            lost = [one for one in found if len(answers[one[1]]) > 1]
+            if lost: dropped[task.id, 'conflicting_label'] = len(lost)
+            found = [one for one in found if len(answers[one[1]]) == 1]
+        if not found: dropped[task.id, 'no_instances'] += 1
+        examples += found
+    return examples, dropped
+
+
+words = st.one_of(st.sampled_from(['yes', 'no', 'a b', ' x ', '', '  ', '\n\u2003', 'é.', '好。', 'q?', "it's", 'word ' * 9, '🙂' * 30]), st.text(st.characters(codec='utf-8'), max_size=5))
+COLUMNS = {'text': (pa.string(), words), 'other': (pa.large_string(), words), 'label': (pa.string(), st.sampled_from(['yes', 'no', 'maybe'])),
+           'number': (pa.int64(), st.integers(-3, 3)), 'score': (pa.float64(), st.one_of(st.sampled_from([1., 2.5, float('nan'), 1e20, -0.]), st.floats(width=32))), 'flag': (pa.bool_(), st.booleans()),
+           'choices': (pa.list_(pa.string()), st.lists(st.one_of(words, st.none()), max_size=3)), 'counts': (pa.list_(pa.int64()), st.lists(st.one_of(st.integers(0, 2), st.none()), max_size=3)),
+           'answers': (pa.struct([('text', pa.list_(pa.string())), ('start', pa.int64())]), st.fixed_dictionaries({'text': st.one_of(st.none(), st.lists(st.one_of(words, st.none()), max_size=3)), 'start': st.integers(0, 9)})),
+           'turns': (pa.list_(pa.struct([('who', pa.string())])), st.lists(st.one_of(st.none(), st.fixed_dictionaries({'who': st.one_of(words, st.none())})), max_size=3)),
+           'a.b': (pa.string(), words), 'nothing': (pa.null(), st.none())}
+NAMES = [*COLUMNS, 'answers.text', 'answers.start', 'turns.who', 'answers.absent']
+
+@st.composite
+def tables(draw):
+    size = draw(st.integers(1, 14))
+    return make_rows(**{name: pa.array(draw(st.lists(st.one_of(st.none(), values, values), min_size=size, max_size=size)), kind) for name, (kind, values) in COLUMNS.items()})
+
+TINY = {name: replace(rules, max_input_chars=40, max_output_chars=20) for name, rules in RULES.items()}
+some_tasks = st.lists(st.builds(lambda names, output, labels: make_task(names, output, labels=labels), st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
+                                st.sampled_from(NAMES), st.sampled_from([(), ('yes', 'no')])), min_size=1, max_size=5, unique_by=lambda task: task.id)
+
+@settings(max_examples=300, deadline=None)
+@given(tables(), some_tasks, st.sampled_from(list(TINY)), st.randoms(use_true_random=False))
+def test_by_column_equals_row_by_row(rows, tasks, preset, chance):
+    card, rules = card_of(), TINY[preset]
+    wanted, lost = reference_examples(tasks, rows, card, rules)
+    table, rejected = make_examples(tasks, rows, card, rules)
+    assert list(zip(table['id'].to_pylist(), table['input'].to_pylist(), table['output'].to_pylist())) == wanted
+    assert {(drop.id, drop.rule): drop.count for drop in rejected} == lost
+    assert table.schema == EXAMPLE_SCHEMA and len(set(table['id'].to_pylist())) == len(table)
+    for task in tasks: assert sum(count for (name, rule), count in lost.items() if name == task.id and rule in REASONS) + table['task_id'].to_pylist().count(task.id) == len(rows)
+    shuffled = list(tasks); chance.shuffle(shuffled)
+    assert make_examples(shuffled, rows, card, rules) == (table, rejected)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables(), st.sampled_from(NAMES), st.sampled_from(list(RULES)))
+def test_values_by_column_equal_values_by_row(rows, name, preset):
+    scalars, lists = field_texts(rows, Field(name), RULES[preset])
+    found = [one if one is not None else many for one, many in zip(scalars.to_pylist(), [None] * len(rows) if lists is None else lists.to_pylist())]
+    assert found == [reference_value(row, name, RULES[preset]) for row in rows.to_pylist()]
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables(), st.sampled_from(NAMES), st.sampled_from(list(RULES)))
+def test_a_judgement_holds_what_it_says(rows, name, preset):
+    rules, texts = RULES[preset], field_texts(rows, Field(name), RULES[preset])[0]
+    labels, rule, _ = judge_output(texts, Field(name), rules)
+    seen = {text for text in texts.to_pylist() if text is not None and (text or preset == 'published')}
+    assert set(labels) <= seen and (not labels or set(labels) == seen and len(labels) <= 10)
+    assert rule in ('', 'nonscalar_output', 'empty_output', 'single_label', 'imbalanced') and (rule != 'single_label' or len(seen) == 1)
+
+
+@pytest.mark.parametrize('values, wanted', [(pa.array([1, None], pa.int8()), ['1', None]), (pa.array([b'x']), [None]), (pa.array([[1]]), [None]), (pa.array(['a', 'a ']).dictionary_encode(), ['a', 'a']),
+                                            (pa.array([0], pa.timestamp('s')), ['1970-01-01 00:00:00']), (pa.array([True]), ['True']), (pa.array([.1], pa.float32()), ['0.1'])])
+def test_cells_of_every_type_are_text_or_nothing(values, wanted): assert text_column(values).to_pylist() == wanted
+
+
+# real data
+
+def test_real_sources_give_the_same_by_column_and_by_row(shared_data):
+    "Every pair of fields of every source that has training rows is a task."
+    found, made = 0, 0
+    for card in find_sources(str(shared_data / 'hub')):
+        if not isinstance(card, SourceCard) or not used_splits(card, CAREFUL): continue
+        names = [field.name for field in card.fields][:6]
+        tasks = [Task('Do it.', inputs, output, card.source, card.config) for output in names for inputs in {(name,) for name in names if name != output} | {tuple(name for name in names if name != output)} if inputs]
+        for rules in RULES.values():
+            rows = sample_rows(card, rules, limit=40)
+            kept, _ = label_tasks(tasks, rows, card, rules)
+            table, rejected = make_examples(kept, rows, card, rules)
+            wanted, lost = reference_examples(kept, rows, card, rules)
+            assert list(zip(table['id'].to_pylist(), table['input'].to_pylist(), table['output'].to_pylist())) == wanted, card.name
+            assert Counter({(drop.id, drop.rule.replace('missing_label', 'missing_output')): drop.count for drop in rejected}) == lost, card.name
+            found, made = found + 1, made + len(table)
+        numbers = {(split.name, number): row for split in used_splits(card, PUBLISHED) for number, row in zip(range(40), (row for _, row in read_rows(card, split.name)))}
+        for row in rows.to_pylist(): assert {name: value for name, value in row.items() if not name.startswith('__')} == numbers[row['__split'], row['__row']], card.name
+    assert found >= 20 and made > 10_000
