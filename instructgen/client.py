@@ -359,7 +359,7 @@ class Sender:
         for trip in self.trips: trip.end(error)
         self.trips.clear()
 
-# %% ../nbs/04_client.ipynb #6f85e8fd
+# %% ../nbs/04_client.ipynb #30a3488e
 def _shut(loop: LoopThread, sender: Sender) -> None:  # also at the interpreter's end, for a client that nobody closed
     async def shut():
         sender.end(RuntimeError('the client was closed'))
@@ -380,16 +380,17 @@ class OpenAIClient:
     ):
         self.endpoint, self.concurrency, self.timeout, self.rules = endpoint, concurrency, timeout, rules
         self.name, self.fingerprint = f'openai:{endpoint.model}', '|'.join([endpoint.url, endpoint.model, *(f'{name}={value}' for name, value in sorted(endpoint.query.items()))])
-        self.loop, self.sender = None, None  # made at the first request
+        self.loop, self.sender, self.lock = None, None, threading.Lock()  # made at the first request; several threads may ask at once
 
     def start(self) -> None:
         "Make thread and connection, if there are none."
-        if self.loop is not None: return
         if self.endpoint.is_openai and not self.endpoint.key and not self.endpoint.headers:
             raise PermissionError(f'OPENAI_API_KEY is not set, and {self.endpoint.url} needs it')
-        wire = Wire(self.endpoint, self.timeout, self.concurrency)
-        self.sender, self.loop = Sender(wire, Pace(self.concurrency, time.monotonic()), self.rules), LoopThread()
-        weakref.finalize(self, _shut, self.loop, self.sender)
+        with self.lock:
+            if self.loop is not None: return
+            wire = Wire(self.endpoint, self.timeout, self.concurrency)
+            self.sender, self.loop = Sender(wire, Pace(self.concurrency, time.monotonic()), self.rules), LoopThread()
+            weakref.finalize(self, _shut, self.loop, self.sender)
 
     def generate(self, requests: Iterable[Request | None], sampling: Sampling, arrived: Callable | None = None) -> Iterator[Completion | None]:
         "One completion for each request, as they arrive."
@@ -400,7 +401,7 @@ class OpenAIClient:
                     request = next(source, trip)
                     ended, breath = request is trip, request is None
                     if not ended and not breath:
-                        self.start()
+                        if self.loop is None: self.start()
                         under_way += 1
                         self.loop.call(self.sender.submit, Call(request, trip))
                 if not under_way and ended: return

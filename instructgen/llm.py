@@ -60,7 +60,7 @@ class Sampling:
         if not isinstance(self.stop, tuple): raise TypeError(f'stop is {self.stop!r}, want a tuple of texts')
         if not isinstance(self.schema, dict | None): raise TypeError(f'schema is {self.schema!r:.80}, want a dict or None')
 
-# %% ../nbs/03_llm.ipynb #8fafce07
+# %% ../nbs/03_llm.ipynb #2d991c80
 @dataclass(frozen=True, slots=True)
 class Completion:
     "A model's answer to one request, or the reason why there is none."
@@ -72,7 +72,7 @@ class Completion:
     completion_tokens: int = 0   # the same
     seconds: float = 0.          # from sending to arrival, of the last try
     cost: float | None = None    # $, what the answer cost when it was asked for; None without a price
-    cached: bool = False         # it was there already and nothing was sent
+    cached: bool = False         # nothing was sent for it: the ledger had it, or another request asked the same
 
     @property
     def reason(self) -> str:  # '' without an error
@@ -175,12 +175,12 @@ class Budget:
         "The names of the limits that have no room for a request."
         return [name for name, limit in self.limits.items() if self.used[name] + self.reserved[name] + worst[name] > limit * (1 + 1e-9)]
 
-# %% ../nbs/03_llm.ipynb #e72a7e82
+# %% ../nbs/03_llm.ipynb #e50f3c9e
 @dataclass(frozen=True, slots=True)
 class Statistics:
     "What calls were made, and what came of them."
-    calls: int = 0                   # requests that were answered by a call, or failed
-    hits: int = 0                    # requests that were answered by the ledger
+    calls: int = 0                   # requests that were sent
+    hits: int = 0                    # requests for which nothing was sent
     errors: dict[str, int] = field(default_factory=dict)    # reason -> requests
     prompt_tokens: int = 0           # of calls
     completion_tokens: int = 0       # of calls
@@ -221,7 +221,7 @@ class Tally:
                         for name, parts in sorted(self.purposes.items())}
             return Statistics(**counts, **cost, errors=dict(sorted(self.errors.items())), purposes=purposes, **more)
 
-# %% ../nbs/03_llm.ipynb #88f526c8
+# %% ../nbs/03_llm.ipynb #18b57527
 UNBILLED = ('connection', 'rate_limit', 'bad_request', 'server_error', 'unknown_prompt', 'not_recorded')  # reasons for which no server takes money
 
 class Lane:
@@ -275,7 +275,7 @@ class Lane:
         if completion is not None:
             first, *others = self.waiting.pop(completion.id)
             completion = replace(completion, cost=self.llm.cost(completion.prompt_tokens, completion.completion_tokens))
-            self.ready.extend((request.purpose, replace(completion, id=request.id or completion.id, cached=not completion.error)) for request in others)
+            self.ready.extend((request.purpose, replace(completion, id=request.id or completion.id, cached=True)) for request in others)
             yield replace(completion, id=first.id or completion.id)
         while self.ready:
             purpose, completion = self.ready.popleft()

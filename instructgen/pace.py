@@ -23,30 +23,39 @@ class PaceRules:
     growth: float = .04         # by which the rate grows in a period without refusals, doubled with each further one
     slowest: float = 1.         # requests a second to which the rate may fall
 
-# %% ../nbs/03_pace.ipynb #a3ee27df
+# %% ../nbs/03_pace.ipynb #7eed74cb
 class Load:
-    "Counts requests and refusals since the last change, and those accepted within the last second."
+    "Counts requests and refusals since the last change, and those accepted within a second."
     def __init__(
         self,
         now: float = 0.,   # seconds on any clock that does not go back
         portion: int = 24, # requests in `latest`
     ):
         self.began, self.since, self.sent, self.refused, self.lag = now, now, 0, 0, 0.
-        self.second = deque()                # [time, refused] of what left in the last second
-        self.latest = deque(maxlen=portion)  # the same of the last requests, since the change
+        self.young = deque()                 # [time, refused, counted] of what may still be refused
+        self.second = deque()                # the same of what was counted in the last second
+        self.latest = deque(maxlen=portion)  # the last that were counted, since the change
 
     def leave(self, now: float) -> list:
-        "Count a request; what this returns is given back with its outcome."
-        ticket = [now, False]
-        self.sent += 1
-        self.second.append(ticket)
-        self.latest.append(ticket)
-        return ticket
+        "Note a request; what this returns is given back with its outcome."
+        self.young.append([now, False, False])
+        return self.young[-1]
 
     def refuse(self, now: float, ticket: list) -> None:
-        "Count a refusal."
+        "Note a refusal."
         ticket[1], self.lag = True, max(.9 * self.lag, now - ticket[0])
-        self.refused += ticket[0] >= self.since
+        self.refused += ticket[2] and ticket[0] >= self.since
+
+    def count(self, now: float) -> None:
+        "Count what is old enough."
+        while self.young and self.young[0][0] <= now - self.lag:
+            ticket = self.young.popleft()
+            ticket[2] = True
+            self.second.append(ticket)
+            if ticket[0] < self.since: continue
+            self.sent, self.refused = self.sent + 1, self.refused + ticket[1]
+            self.latest.append(ticket)
+        while self.second and self.second[0][0] < now - self.lag - 1: self.second.popleft()
 
     def share(self) -> float:
         "Share of refusals among what left since the last change."
@@ -57,16 +66,19 @@ class Load:
         return sum(ticket[1] for ticket in list(self.latest)[-count:]) / count if len(self.latest) >= count else None
 
     def rate(self, now: float, closed: float = 0.) -> float:  # closed: seconds for which the server will take nothing more
-        "Requests a second that the server accepts, over the last second; at the start over the time so far, at least a twentieth."
-        while self.second and self.second[0][0] < now - 1: self.second.popleft()
-        return sum(not ticket[1] for ticket in self.second) / min(1., max(.05, now - self.began) + closed)
+        "Requests a second that the server accepts, over a second; at the start over the time so far, at least a twentieth."
+        return sum(not ticket[1] for ticket in self.second) / min(1., max(.05, now - self.lag - self.began) + closed)
+
+    def age(self, now: float) -> float:
+        "Seconds since the last change, of which anything can be known."
+        return now - self.lag - self.since
 
     def restart(self, now: float) -> None:
         "Begin a new measurement."
         self.since, self.sent, self.refused = now, 0, 0
         self.latest.clear()
 
-# %% ../nbs/03_pace.ipynb #07186da3
+# %% ../nbs/03_pace.ipynb #584398b8
 class Limit:
     "What is believed of a server: its limit in requests a second, and the share that it refuses by chance."
     def __init__(
@@ -76,7 +88,7 @@ class Limit:
     ):
         self.rules, self.load, self.rate = rules, Load(now, rules.portion), None  # requests a second, None for no known limit
         self.usual, self.too_fast, self.good = 0., float('inf'), 0  # share that is chance; rate that was last too much; good periods in a row
-        self.unmoved = (0, 0., 0.)  # how often sending less did not help, the rate before that, and the share that was accepted then
+        self.unmoved = (0, 0., 0., 0.)  # how often sending less did not help; time, rate, and share that was accepted, before that
 
     def is_usual(self, noise: float = 2.) -> bool:  # noise: standard deviations that are taken for chance
         "Whether no more is refused than chance explains."
@@ -89,29 +101,30 @@ class Limit:
 
     def is_unmoved(self) -> bool:
         "Whether the share that is accepted is nearer to what it was at a higher rate than to what a limit would make of it."
-        times, before, taken = self.unmoved
+        times, _, before, taken = self.unmoved
         return bool(times) and 1 - self.load.share() < (taken + min(1., taken * before / self.rate)) / 2
 
     def speed_up(self, now: float, growth: float) -> None:
         "Raise the rate by a share of itself."
         weight = min(.5, self.load.sent / 1000)
         self.usual = min(self.usual, (1 - weight) * self.usual + weight * self.load.share())
-        if not self.is_unmoved(): self.unmoved = (0, 0., 0.)
+        if not self.is_unmoved(): self.unmoved = (0, 0., 0., 0.)
         self.rate = min(1e6, self.rate * (1 + growth))
         self.load.restart(now)
 
     def slow_down(self, now: float, rate: float, told: bool = False) -> None:  # told: the server has said when it will take more
         "Lower the rate, or see that this would not help."
-        share, (times, before, taken) = self.load.share(), self.unmoved
-        if self.rate: self.unmoved = (times + 1, before, taken) if self.is_unmoved() and share < .95 else (1, self.rate, 1 - share)
+        share, (times, began, before, taken) = self.load.share(), self.unmoved
+        if self.rate: self.unmoved = (times + 1, began, before, taken) if self.is_unmoved() and share < .95 else (1, now, self.rate, 1 - share)
         if self.rate is None: self.too_fast = (1.1 if told else 2.) * rate
-        elif share <= .9: self.too_fast = 1.1 * (1 - share) * self.rate
-        elif now - self.load.began > 1: self.too_fast = min(self.too_fast, max(1., 1.1 * self.load.rate(now)))  # closed: what it took lately is its limit
+        elif share <= .9: self.too_fast = 1.1 * max((1 - share) * self.rate, min(self.rate, self.load.rate(now)) * (now > self.load.began + 1))
+        else: self.too_fast = min(self.too_fast, max(1., 1.1 * self.load.rate(now)))  # closed: what it took lately is its limit
         self.rate, self.good = max(self.rules.slowest, rate), 0
-        if self.unmoved[0] > 3: self.usual, self.too_fast, self.unmoved = (share + 1 - taken) / 2, float('inf'), (0, 0., 0.)
+        if self.unmoved[0] > 3 and now - began > self.rules.period:  # limits are counted over a second and more
+            self.usual, self.too_fast, self.unmoved = (share + 1 - taken) / 2, float('inf'), (0, 0., 0., 0.)
         self.load.restart(now)
 
-# %% ../nbs/03_pace.ipynb #bd5cf73e
+# %% ../nbs/03_pace.ipynb #e3944b81
 class Pace:
     "Decides when the next request may leave."
     def __init__(
@@ -136,33 +149,29 @@ class Pace:
     def arrive(self, now: float, ticket: list, refused: bool = False, retry_after: float = 0.) -> None:  # retry_after: seconds, as the server asks
         "Note the outcome of a request."
         limit, load = self.limit, self.limit.load
-        if refused:
-            load.refuse(now, ticket)
-            if self.is_overload(now):
-                rate = load.rate(now, retry_after)
-                limit.slow_down(now, rate if limit.rate is None else min(limit.rate, rate) if retry_after else max(limit.rate / 2, rate / 5), retry_after > 0)
-                self.next_at = max(self.next_at, now + retry_after)
+        if refused: load.refuse(now, ticket)
+        load.count(now)
+        if refused and self.is_overload(now):
+            rate = load.rate(now, retry_after)
+            limit.slow_down(now, rate if limit.rate is None else min(limit.rate, rate) if retry_after else max(limit.rate / 2, rate / 5), retry_after > 0)
+            self.next_at = max(self.next_at, now + retry_after)
         if limit.rate is not None and load.sent >= 4: self.review(now)
-        elif limit.rate is None and now - load.since > 2 * self.period(): load.restart(now)
-
-    def period(self) -> float:
-        "Seconds of a measurement: longer for a server that takes long to refuse."
-        return max(self.rules.period, 4 * self.limit.load.lag)
+        elif limit.rate is None and load.age(now) > 2 * self.rules.period: load.restart(now)
 
     def is_overload(self, now: float) -> bool:
         "Whether so much was refused that something must be done at once."
         limit, load, rules = self.limit, self.limit.load, self.rules
         if limit.rate: return load.sent >= rules.portion / 2 and load.share() > max(.5, limit.usual + rules.much) and not limit.is_usual(4.)
-        return (load.latest_share(rules.portion) or 0.) > limit.usual + rules.much or now - load.since > self.period() and load.share() > limit.usual + rules.few
+        return (load.latest_share(rules.portion) or 0.) > limit.usual + rules.much or load.age(now) > rules.period and load.share() > limit.usual + rules.few
 
     def review(self, now: float) -> None:
         "Change the rate after a measurement, if it is time."
-        limit, load, rules, age = self.limit, self.limit.load, self.rules, now - self.limit.load.since
-        if age > self.period() / 4 and limit.rate < .75 * limit.too_fast and limit.is_open():
+        limit, load, rules, age = self.limit, self.limit.load, self.rules, self.limit.load.age(now)
+        if age > rules.period / 4 and limit.rate < .75 * limit.too_fast and limit.is_open():
             limit.speed_up(now, min(1., .9 * limit.too_fast / limit.rate - 1))
         elif limit.is_usual():
-            if age <= self.period(): return
+            if age <= rules.period: return
             limit.good += 1
             limit.speed_up(now, min(1., rules.growth * 2 ** (limit.good - 1)))
-        elif age > self.period() or load.sent >= rules.portion and load.share() > limit.usual + rules.few and not limit.is_usual(4.):
+        elif age > rules.period or load.sent >= rules.portion and load.share() > limit.usual + rules.few and not limit.is_usual(4.):
             limit.slow_down(now, max(.7, .98 * (1 - load.share())) * limit.rate)
