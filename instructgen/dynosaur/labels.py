@@ -10,7 +10,7 @@ __all__ = ['KINDS', 'KIND_OF', 'KIND_WORDS', 'LABEL_NAMES', 'FLAGS', 'FLAG_OF', 
 from .columns import NEVER, Column, is_binary
 from .fields import name_words
 
-# %% ../../nbs/12_dynosaur.labels.ipynb #fb449caf
+# %% ../../nbs/12_dynosaur.labels.ipynb #b48d8435
 KINDS = (  # role of a label, names of its field, words of its labels
     ('entailment', 'gold label | entailment | entailment label | entailment judgment | nli label | inference', 'entailment contradiction entailed entails contradicts contradictory'),
     ('verdict', 'verdict | claim label | veracity | veracity label', 'supports refutes supported refuted refute support unproven'),
@@ -24,7 +24,7 @@ KINDS = (  # role of a label, names of its field, words of its labels
     ('act', 'dialogue act | dialog act | speech act', ''),
     ('relation', 'relation | relationship | relation label | relation type', ''),
     ('language', 'language | lang | sprache', ''),
-    ('category', 'category | genre | product category | department | fine label | coarse label | question type | query type | field of study | clause type | document type | article type | news type | citation intent | kategorie | queue | question category', ''),
+    ('category', 'category | genre | product category | department | fine label | coarse label | question type | query type | field of study | clause type | document type | article type | news type | citation intent | kategorie | bereich | queue | question category', ''),
 )
 KIND_OF = {name: kind for kind, names, _ in reversed(KINDS) for name in names.split(' | ')}
 KIND_WORDS = tuple((kind, frozenset(words.split())) for kind, _, words in KINDS)  # words of label names

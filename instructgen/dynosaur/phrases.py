@@ -212,11 +212,11 @@ QUESTION_WORDINGS = CHOICE_WORDINGS | {  # kind -> wordings
                      'Judge whether one can answer {the question} from {the context}.'),
 }
 
-# %% ../../nbs/12_dynosaur.phrases.ipynb #fa26fe88
+# %% ../../nbs/12_dynosaur.phrases.ipynb #bfd6e61b
 PAIR_WORDINGS = {  # kind -> wordings
     'entail': ('Decide how {the hypothesis} relates to {the premise}[: {labels}].',
-               'Determine whether {the hypothesis} follows from {the premise}.',
-               'Read {the premise} and judge whether it supports {the hypothesis}.',
+               'Determine whether {the hypothesis} follows from {the premise}[; answer {labels}].',
+               'Read {the premise} and judge {the hypothesis} by it[: {labels}].',
                'Classify the relation of {the hypothesis} to {the premise}[ as {labels}].'),
     'hypothesis': ('Write {a hypothesis} that stands in the given relation to {the premise}.',
                    'Compose {a hypothesis} for {the premise} to which the given label applies.',
@@ -224,14 +224,14 @@ PAIR_WORDINGS = {  # kind -> wordings
     'justify': ('Explain why the given relation holds between {the premise} and {the hypothesis}.',
                 'Justify the label given to the pair of {premise} and {hypothesis}.'),
     'verify': ('Decide what follows from {the evidence} about {the claim}[: {labels}].',
-               'Check {the claim} against {the evidence}.',
-               'Judge {the claim} on the basis of {the evidence}.',
-               'Determine whether {the claim} is borne out by {the evidence}.'),
+               'Check {the claim} against {the evidence}[ and answer {labels}].',
+               'Judge {the claim} on the basis of {the evidence}[: {labels}].',
+               'Determine whether {the claim} is borne out by {the evidence}[; answer {labels}].'),
     'claim': ('Write {a claim} to which the given verdict applies in view of {the evidence}.',
               'Compose {a claim} that relates to {the evidence} as the given label says.'),
     'explain_verdict': ('Explain why the given verdict on {the claim} is right, using {the evidence}.',
                         'Justify the verdict on {the claim} on the basis of {the evidence}.'),
-    'truth': ('Judge the truth of {the text}[: {labels}].', 'Decide whether what {the text} says is true.', 'Determine how true {the text} is[: {labels}].'),
+    'truth': ('Judge the truth of {the text}[: {labels}].', 'Decide whether what {the text} says is true[: {labels}].', 'Determine how true {the text} is[: {labels}].'),
     'same': ('Decide whether {the pair} mean the same.', 'Determine whether {the pair} say the same thing.', 'Judge if {the first} and {the second} are equivalent in meaning.'),
     'same_code': ('Decide whether {the pair} do the same thing.', 'Determine if {the first} and {the second} compute the same result.'),
     'pair_relation': ('Determine how {the pair} are related[: {labels}].', 'Classify the relation between {the first} and {the second}[ as {labels}].'),
@@ -239,7 +239,7 @@ PAIR_WORDINGS = {  # kind -> wordings
                    'Give a number for how close {the first} and {the second} are in meaning, higher for closer.'),
 }
 
-# %% ../../nbs/12_dynosaur.phrases.ipynb #1d727f17
+# %% ../../nbs/12_dynosaur.phrases.ipynb #7cac095b
 LABEL_WORDINGS = {  # kind -> wordings
     'aspect_sentiment': ('Determine the sentiment that {the text} expresses towards the given aspect[: {labels}].',
                          'Judge whether {the text} speaks well or badly of the given aspect.'),
@@ -250,28 +250,28 @@ LABEL_WORDINGS = {  # kind -> wordings
                   'Decide what feeling towards its subject {the text} conveys[: {labels}].',
                   'Identify the attitude of the writer of {the text}[ as {labels}].'),
     'emotion': ('Identify the emotion that {the text} expresses[: {labels}].',
-                'Name the feeling that speaks from {the text}.',
+                'Name the feeling that speaks from {the text}[: {labels}].',
                 'Determine which emotion {the text} conveys[: {labels}].'),
-    'intent': ('Identify the intent behind {the text}.',
+    'intent': ('Identify the intent behind {the text}[: {labels}].',
                'Determine what the person who wrote {the text} wants to do.',
-               'Classify {the text} by the intent that it expresses.'),
+               'Classify {the text} by the intent that it expresses[: {labels}].'),
     'topic': ('Determine the topic of {the text}[: {labels}].', 'Identify what {the text} is about[: {labels}].',
               'Classify {the text} by topic[: {labels}].', 'Name the subject area that {the text} belongs to[: {labels}].'),
-    'acceptability': ('Decide whether {the text} is acceptable English[: {labels}].', 'Judge if {the text} is grammatically acceptable.', 'Determine whether {the text} is well formed.'),
+    'acceptability': ('Decide whether {the text} is acceptable English[: {labels}].', 'Judge if {the text} is grammatically acceptable[: {labels}].', 'Determine whether {the text} is well formed.'),
     'flag': ('Decide whether {the text} {flag}.', 'Determine if {the text} {flag}.', 'Judge whether {the text} {flag}.', 'Say whether {the text} {flag}.'),
     'flag_kind': ('Decide whether {the text} {flag}.', 'Determine if {the text} {flag}.', 'Classify {the text} according to whether it {flag}.'),
-    'act': ('Identify the dialogue act of {the text}.', 'Determine what the speaker does with {the text}[: {labels}].'),
+    'act': ('Identify the dialogue act of {the text}[: {labels}].', 'Determine what the speaker does with {the text}[: {labels}].'),
     'relation': ('Identify the relation between the entities in {the text}.', 'Determine how the entities that {the text} speaks of are related.'),
     'category': ('Classify {the text} by {target}: {labels}.', 'Assign {the text} to its {target}[: {labels}].', 'Determine the {target} of {the text}[: {labels}].', 'Find the right {target} for {the text}[: {labels}].'),
     'polarity': ('Determine the sentiment of {the text} as far as it concerns the {target}: {labels}.', 'Decide how {the text} speaks of the {target}: {labels}.', 'Judge the attitude towards the {target} in {the text}: {labels}.'),
     'rating': ('Predict the rating that goes with {the text}.', 'Work out from {the text} which rating its writer gave.', 'Estimate the rating that the author of {the text} gave; a higher number means more satisfied.'),
 }
 
-# %% ../../nbs/12_dynosaur.phrases.ipynb #06da1fe5
+# %% ../../nbs/12_dynosaur.phrases.ipynb #ca063b73
 TEXT_WORDINGS = {  # kind -> wordings
     'summary': ('Summarise {the text}.', 'Write {a summary} of {the text}.', 'Condense {the text} into {a summary}.', 'State the main points of {the text} in {a summary}.'),
     'subject': ('Write {a subject_line} for {the text}.', 'Compose {a subject_line} that tells what {the text} is about.'),
-    'function': ('Write code that does what {the spec} asks for[ and passes the given tests].', 'Implement what {the spec} describes.', 'Turn {the spec} into working code.'),
+    'function': ('Write code that does what {the spec} says[{+tests} and passes the given tests].', 'Implement what {the spec} asks for.', 'Turn {the spec} into working code[{+tests} that passes the given tests].'),
     'complete': ('Complete the code so that it does what its description says.', 'Write the body of the function that is begun.', 'Finish the function according to its signature and documentation.'),
     'docstring': ('Describe in words what {the code} does.', 'Write the documentation of {the code}.', 'Summarise the purpose of {the code} in a docstring.'),
     'describe_code': ('Describe the task that {the code} solves.', 'Explain in plain words what {the code} does.'),

@@ -92,7 +92,7 @@ def fill_places(
     if labels := label_list(output, 'or' if language == 'en' else 'oder'): words['labels'] = labels
     return words | pair_words(given, output, kind.output)
 
-# %% ../../nbs/12_dynosaur.rules.ipynb #5c6d65e6
+# %% ../../nbs/12_dynosaur.rules.ipynb #71d74eaa
 def choose_phrase(
     phrases: tuple[str, ...],  # of one kind
     words: dict[str, str],     # from `fill_places`
@@ -100,8 +100,9 @@ def choose_phrase(
     turn: int = 0,             # 1 for the one after it
 ) -> str:                      # '' if none can be filled
     "One of the wordings, always the same for the same seed."
+    listing = [phrase for phrase in phrases if '{labels}' in phrase and 'labels' in words]
     filled = []
-    for phrase in phrases:
+    for phrase in listing or phrases:
         try: filled.append(fill_phrase(phrase, words))
         except KeyError: continue
     return filled[(int(content_hash(seed), 16) + turn) % len(filled)] if filled else ''
