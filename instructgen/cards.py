@@ -190,7 +190,7 @@ def read_features(
         found += [Field(path, 'ClassLabel', names) for path, names in labels.items() if names]
     return tuple(found)
 
-# %% ../nbs/02_cards.ipynb #a0964272
+# %% ../nbs/02_cards.ipynb #7deb8437
 @dataclass(frozen=True, slots=True)
 class Config:
     "One configuration as a card declares it."
@@ -199,6 +199,7 @@ class Config:
     patterns: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (split, file patterns); split '' if the card names none
     folder: str = ''              # data_dir
 
+# %% ../nbs/02_cards.ipynb #3c4333fa
 def _patterns(files: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     if isinstance(files, str): pairs = [('', files)]
     elif isinstance(files, dict): pairs = list(files.items())

@@ -53,7 +53,7 @@ def patiently(
             if pause is None or tried == TRIES - 1: raise error if isinstance(error, OSError) else ConnectionError(f'{hub_address()} cannot be reached: {error}') from error
             wait(pause)
 
-# %% ../nbs/02_hub.ipynb #88d45be9
+# %% ../nbs/02_hub.ipynb #cbcc9572
 @dataclass(frozen=True, slots=True)
 class Pinned:
     "A repository of the hub at one commit."
@@ -63,6 +63,7 @@ class Pinned:
 
     def __post_init__(self): check_types(self)
 
+# %% ../nbs/02_hub.ipynb #03eebf91
 def read_name(
     spec: str,   # hub:owner/name, with @revision and :config if wanted
 ) -> Pinned:     # ValueError if it is no such name
@@ -119,7 +120,7 @@ def list_repositories(
         seen.add(info.id)
         yield Pinned(info.id, info.sha or '')
 
-# %% ../nbs/02_hub.ipynb #fe5c85b7
+# %% ../nbs/02_hub.ipynb #03089d30
 def read_list(
     path: str | Path,  # of a JSON file
 ) -> list[Pinned] | None:  # None if the file is no saved list
@@ -129,15 +130,17 @@ def read_list(
     if not isinstance(data, dict) or 'hub' not in data or not isinstance(data.get('sources'), list): return None
     return [Pinned(item['id'], item.get('revision', ''), item.get('config', '')) for item in data['sources']]
 
+# %% ../nbs/02_hub.ipynb #073e1a50
 def is_remote(
     spec: str,  # one source
-) -> bool:
-    "Whether a spec names something on the hub: a repository, a query, or a saved list."
+) -> bool:      # True for a repository, a query and a saved list
+    "Whether a spec names something on the hub."
     return spec.startswith('hub:') or (os.path.isfile(spec) and read_list(spec) is not None)
 
+# %% ../nbs/02_hub.ipynb #ee872ea1
 def read_pinned(
     spec: str,             # hub:owner/name, hub:?query, or the path of a saved list
-) -> Iterator[Pinned]:
+) -> Iterator[Pinned]:     # in the order of the list, or of the hub
     "The repositories that a spec names."
     if not spec.startswith('hub:'): yield from read_list(spec) or ()
     elif spec.startswith('hub:?'): yield from list_repositories(spec)

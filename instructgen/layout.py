@@ -43,10 +43,10 @@ def split_of(
         if found: return found[0]
     return ''
 
-# %% ../nbs/02_layout.ipynb #ded4443a
+# %% ../nbs/02_layout.ipynb #c353559e
 def split_order(
     split: str,  # name of a split
-) -> tuple[int, str]:
+) -> tuple[int, str]:  # rank, then the name
     "A key that sorts train before validation before test before other names."
     words = [SPLIT_WORDS.get(word) for word in re.split(r'[^a-z]+', split.lower())]
     return next((i for i, name in enumerate(('train', 'validation', 'test')) if name in words), 3), split

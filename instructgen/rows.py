@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILE_ERRORS', 'FIRST_BLOCK', 'LARGEST_BLOCK', 'LONGEST_LINE', 'SIGNS', 'open_file', 'decode', 'column_of',
            'join_tables', 'table_of_rows', 'read_json_lines', 'line_blocks', 'read_json_document', 'json_tables',
-           'csv_tables', 'number_columns', 'file_tables', 'name_labels']
+           'csv_dialect', 'patient_csv', 'csv_tables', 'number_columns', 'file_tables', 'name_labels']
 
 # %% ../nbs/02_rows.ipynb #eb7f3b21
 import codecs
@@ -86,7 +86,15 @@ def join_tables(
             tables = [table.set_column(i, name, _text_column(table.column(i))) if (i := table.schema.get_field_index(name)) >= 0 else table for table in tables]
     return pa.concat_tables(tables, promote_options='permissive')
 
-# %% ../nbs/02_rows.ipynb #7ac1c8b6
+# %% ../nbs/02_rows.ipynb #707f2139
+def table_of_rows(
+    rows: list[dict],  # may have different keys
+) -> pa.Table:         # columns in the order in which their keys first appear
+    "Rows as a table."
+    names = dict.fromkeys(key for row in rows for key in row)
+    return pa.table({_as_text(name, False): column_of([row.get(name) for row in rows]) for name in names})
+
+# %% ../nbs/02_rows.ipynb #6f1a58b7
 def _plain_type(kind: pa.DataType) -> pa.DataType:  # the same type with text where Arrow saw a time
     if pa.types.is_temporal(kind): return pa.string()
     if pa.types.is_list(kind): return pa.list_(_plain_type(kind.value_type))
@@ -104,13 +112,6 @@ def _arrow_json(block: bytes) -> pa.Table:
     if table is None or not plain.equals(table.schema): table = read(plain)
     table.validate()
     return table
-
-def table_of_rows(
-    rows: list[dict],  # may have different keys
-) -> pa.Table:         # columns in the order in which their keys first appear
-    "Rows as a table."
-    names = dict.fromkeys(key for row in rows for key in row)
-    return pa.table({_as_text(name, False): column_of([row.get(name) for row in rows]) for name in names})
 
 def read_json_lines(
     block: bytes,     # whole lines
@@ -130,13 +131,13 @@ def read_json_lines(
         else: counts['bad_line'] += 1
     return table_of_rows(rows)
 
-# %% ../nbs/02_rows.ipynb #fdf8a5fc
+# %% ../nbs/02_rows.ipynb #6d1ef9a6
 FIRST_BLOCK, LARGEST_BLOCK, LONGEST_LINE = 1 << 18, 1 << 23, 1 << 28  # bytes: 256 KiB, 8 MiB, 256 MiB
 
 def line_blocks(
     file: BinaryIO,   # at its start
     counts: Counter,  # adds 'bad_line' for lines over LONGEST_LINE
-) -> Iterator[bytes]:
+) -> Iterator[bytes]:  # without a byte order mark
     "A stream cut into growing blocks of whole lines."
     size, rest, dropping = FIRST_BLOCK, b'', False
     while data := file.read(size):
@@ -165,7 +166,7 @@ def read_json_document(
         elif lists and len(lists) == len(data) and len({len(value) for value in lists.values()}) == 1: return [dict(zip(lists, row)) for row in zip(*lists.values())]
     return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
-# %% ../nbs/02_rows.ipynb #cc8701f0
+# %% ../nbs/02_rows.ipynb #b3acf373
 def _is_document(file: BinaryIO, name: str) -> tuple[bool, bytes]:  # whether it is one JSON document, and the bytes looked at
     start = file.read(1 << 16)
     text = start.removeprefix(b'\xef\xbb\xbf').lstrip()
@@ -176,11 +177,21 @@ def _is_document(file: BinaryIO, name: str) -> tuple[bool, bytes]:  # whether it
     except ValueError: return True, start
     return len(lines) == 1 and len(start) < 1 << 16, start
 
+class _Chained(io.RawIOBase):
+    "A stream that begins with bytes which were already taken from it."
+    def __init__(self, start: bytes, file: BinaryIO): self.start, self.file = start, file
+    def readable(self) -> bool: return True
+    def readinto(self, buffer: Any) -> int:
+        data = self.start[:len(buffer)] if self.start else self.file.read(len(buffer))
+        self.start = self.start[len(buffer):]
+        buffer[:len(data)] = data
+        return len(data)
+
 def json_tables(
     file: BinaryIO,   # at its start
     name: str,        # of the file: a .json may be one document, a .jsonl is lines
     counts: Counter,  # adds 'bad_line', 'not_utf8'
-) -> Iterator[pa.Table]:
+) -> Iterator[pa.Table]:  # blocks with at least one row
     "The rows of a JSON file, lines or document, block by block."
     document, start = _is_document(file, name)
     joined = io.BufferedReader(_Chained(start, file), 1 << 20)
@@ -195,42 +206,44 @@ def json_tables(
     for block in line_blocks(joined, counts):
         if (table := read_json_lines(block, counts)).num_rows: yield table
 
-class _Chained(io.RawIOBase):
-    "A stream that begins with bytes which were already taken from it."
-    def __init__(self, start: bytes, file: BinaryIO): self.start, self.file = start, file
-    def readable(self) -> bool: return True
-    def readinto(self, buffer) -> int:
-        data = self.start[:len(buffer)] if self.start else self.file.read(len(buffer))
-        self.start = self.start[len(buffer):]
-        buffer[:len(data)] = data
-        return len(data)
-
-# %% ../nbs/02_rows.ipynb #d99860b6
-csv.field_size_limit(LONGEST_LINE)
+# %% ../nbs/02_rows.ipynb #5461881e
 SIGNS = {'.tsv': '\t'}  # endings that say what stands between cells
 
-def _dialect(start: bytes, name: str) -> tuple[str, list[str]]:  # sign between cells, names of the columns
+def csv_dialect(
+    start: bytes,  # the first bytes of a file, its first row at least
+    name: str,     # of the file
+) -> tuple[str, list[str]]:  # sign between cells; names of the columns, [] for an empty file
+    "What stands between the cells of a CSV file, and its columns."
     text = decode(start)[0].replace('\r\n', '\n').replace('\r', '\n')
     line = next((line for line in text.split('\n') if line.strip()), '')
     sign = SIGNS.get(name.lower().removesuffix('.gz')[-4:]) or max(',;\t|', key=lambda sign: (line.count(sign), sign == ','))
-    header = next(csv.reader(io.StringIO(text.lstrip('\n')), delimiter=sign), [])
     names, seen = [], Counter()
-    for i, cell in enumerate(header):
+    for i, cell in enumerate(next(csv.reader(io.StringIO(text.lstrip('\n')), delimiter=sign), [])):
         cell = cell.strip() or f'column_{i}'
         names.append(cell if not seen[cell] else f'{cell}_{seen[cell] + 1}')
         seen[cell] += 1
     return sign, names
 
-def _patient_csv(file: BinaryIO, sign: str, names: list[str], counts: Counter, skip: int) -> Iterator[pa.Table]:
-    def lines() -> Iterator[str]:
-        first = file.peek(2)[:2] if isinstance(file, io.BufferedReader) else b''
-        if first in (b'\xff\xfe', b'\xfe\xff'): yield from io.TextIOWrapper(file, 'utf-16', errors='replace', newline='')
-        else:
-            for line in file:
-                text, clean = decode(line)
-                counts['not_utf8'] += not clean
-                yield text.replace('\0', '')
-    reader, rows, good = csv.reader(lines(), delimiter=sign), [], -1  # the first is the header
+# %% ../nbs/02_rows.ipynb #ca3dd4b5
+def _lines(file: BinaryIO, counts: Counter) -> Iterator[str]:
+    first = file.peek(2)[:2] if isinstance(file, io.BufferedReader) else b''
+    if first in (b'\xff\xfe', b'\xfe\xff'): yield from io.TextIOWrapper(file, 'utf-16', errors='replace', newline='')
+    for line in file if first not in (b'\xff\xfe', b'\xfe\xff') else ():
+        text, clean = decode(line)
+        counts['not_utf8'] += not clean
+        yield text.replace('\0', '')
+
+def patient_csv(
+    file: BinaryIO,    # at its start
+    sign: str,         # between cells
+    names: list[str],  # of the columns
+    counts: Counter,   # adds 'ragged_row', 'bad_line', 'not_utf8'
+    skip: int = 0,     # good rows that the caller has already
+) -> Iterator[pa.Table]:  # text columns, at most 10,000 rows each
+    "The rows of a CSV file in any encoding, row by row."
+    csv.field_size_limit(LONGEST_LINE)  # of the whole process; the default refuses a cell over 128 KiB
+    reader, rows, good = csv.reader(_lines(file, counts), delimiter=sign), [], -1  # the first row is the header
+    def table() -> pa.Table: return pa.table({name: pa.array([row[i] or None for row in rows], pa.string()) for i, name in enumerate(names)})
     while True:
         try: cells = next(reader)
         except StopIteration: break
@@ -242,12 +255,12 @@ def _patient_csv(file: BinaryIO, sign: str, names: list[str], counts: Counter, s
         else:
             if good >= skip: rows.append(cells)
             good += 1
-        if len(rows) == 10_000: yield _csv_table(rows, names); rows = []
-    if rows: yield _csv_table(rows, names)
+        if len(rows) == 10_000:
+            yield table()
+            rows = []
+    if rows: yield table()
 
-def _csv_table(rows: list[list[str]], names: list[str]) -> pa.Table:
-    return pa.table({name: pa.array([row[i] or None for row in rows], pa.string()) for i, name in enumerate(names)})
-
+# %% ../nbs/02_rows.ipynb #3a050d82
 class _Utf8(io.RawIOBase):
     "A stream that raises at the first byte that is not UTF-8."
     def __init__(self, file: BinaryIO): self.file, self.decoder = file, codecs.getincrementaldecoder('utf-8')()
@@ -265,7 +278,7 @@ def csv_tables(
 ) -> Iterator[pa.Table]:                 # text columns, an empty cell is null
     "The rows of a CSV file, block by block."
     with open_again() as file: start = file.read(1 << 16)
-    sign, names = _dialect(start, name)
+    sign, names = csv_dialect(start, name)
     if not names: return
     given, ragged = 0, counts['ragged_row']
     def skip_row(row: Any) -> str:
@@ -282,7 +295,7 @@ def csv_tables(
                 given += batch.num_rows
     except (pa.ArrowException, UnicodeDecodeError):
         counts['ragged_row'] = ragged  # the patient reader counts again from the start
-        with open_again() as file: yield from _patient_csv(file, sign, names, counts, given)
+        with open_again() as file: yield from patient_csv(file, sign, names, counts, given)
 
 # %% ../nbs/02_rows.ipynb #39452d84
 def number_columns(

@@ -50,20 +50,20 @@ class Policy:
         if self.license and any(fnmatchcase(self.license.lower(), pattern) for pattern in self.denied_licenses):
             raise ValueError(f'license is {self.license!r}, which the policy itself denies; want the licence of your data, or own')
 
-# %% ../nbs/02_sources.ipynb #3cbac2d5
+# %% ../nbs/02_sources.ipynb #d5431497
 def judge_license(
     licenses: tuple[str, ...],  # from `read_licenses`
-    policy: Policy,
+    policy: Policy,             # what may be used
 ) -> tuple[str, str] | None:    # (rule, what was seen): 'no_license' or 'denied_license'; None if it may be used
     "Whether a source's licences let its rows be used."
     if not licenses: return 'no_license', 'the source names no licence'
     denied = [tag for tag in licenses if any(fnmatchcase(tag, pattern) for pattern in policy.denied_licenses)]
     return ('denied_license', f"{', '.join(denied)} of {', '.join(licenses)}") if denied else None
 
-# %% ../nbs/02_sources.ipynb #5fec5d39
+# %% ../nbs/02_sources.ipynb #ee8c5974
 def judge_languages(
     languages: tuple[str, ...],  # from `read_languages`
-    policy: Policy,
+    policy: Policy,             # what may be used
 ) -> tuple[str, str] | None:     # ('language', what was seen), None if it may be used
     "Whether a source's languages are wanted."
     if not policy.languages: return None
@@ -221,7 +221,7 @@ def _sample(card: SourceCard, policy: Policy, declared: tuple[Field, ...]) -> tu
         return replace(card, fields=fields, rows=tuple(_cut(row, policy.max_cell) for row in first), notes=card.notes + notes), problems
     return card, problems
 
-# %% ../nbs/02_sources.ipynb #40556bb6
+# %% ../nbs/02_sources.ipynb #14d8435c
 def _media(card: SourceCard) -> str:  # what shows that a source is of pictures or sound, '' if nothing does
     for field in card.fields:
         if MEDIA_TYPES.search(field.dtype): return f'{field.name} is of type {field.dtype[:60]}'
@@ -238,10 +238,10 @@ def read_card(
     body: str,              # Markdown of its card
     config: Config,         # the configuration
     splits: Splits,         # its files by split, relative names
-    policy: Policy,
+    policy: Policy,             # what may be used
     detect: Callable[[str], str] | None = None,  # text -> ISO 639 code or ''; used where the card has no language tag
     notes: tuple[str, ...] = (),                 # from earlier steps
-) -> SourceCard | Rejected:
+) -> SourceCard | Rejected:  # a `Rejected` of kind 'source' names the rule
     "One configuration of a source as a card, or why it may not or cannot be used."
     licenses = read_licenses(header, config.name) or ((policy.license,) if policy.license else ())
     languages = _config_language(read_languages(header, config.name), config.name) or ((policy.language,) if policy.language else ())
@@ -270,7 +270,7 @@ def read_card(
         card = replace(card, languages=(code,) if code else ())
     return card
 
-# %% ../nbs/02_sources.ipynb #6ff65a44
+# %% ../nbs/02_sources.ipynb #cd382c89
 def _claim(configs: tuple[Config, ...], splits: Splits, addresses: dict[str, str]) -> Config | None:
     "The configuration whose fields cover the columns of the first file, None if no one's do."
     if len(configs) == 1 or not any(config.fields for config in configs): return configs[0] if len(configs) == 1 else None
@@ -285,7 +285,7 @@ def _claim(configs: tuple[Config, ...], splits: Splits, addresses: dict[str, str
 
 def read_cards(
     listing: Listing,         # what lies in the source
-    policy: Policy = Policy(),
+    policy: Policy = Policy(),  # what may be used
     detect: Callable[[str], str] | None = None,  # as for `read_card`
 ) -> list[SourceCard | Rejected]:  # one for each configuration that has files or fields, at least one
     "All configurations of a source."
@@ -307,7 +307,7 @@ def read_cards(
     return [read_card(listing, header, body, replace(config, name='default') if one else config, splits.get(config.name, ()), policy, detect, notes)
             for config in useful or [Config('default')]]
 
-# %% ../nbs/02_sources.ipynb #f45f4113
+# %% ../nbs/02_sources.ipynb #dc787795
 def _is_source(folder: Path) -> bool:
     def has_header(path: Path) -> bool: return path.is_file() and path.read_bytes()[:200].lstrip(b'\xef\xbb\xbf \n\r').startswith(b'---')
     if has_header(folder / 'README.md'): return True
@@ -321,7 +321,7 @@ def _file_listing(path: Path) -> Listing:
 
 def local_listings(
     path: Path,  # file, folder of a source, folder of such folders, or run folder
-) -> Iterator[Listing | Rejected]:
+) -> Iterator[Listing | Rejected]:  # sorted by file name; 'no_data' or 'unreadable' for what cannot be listed
     "The sources in a place on disk."
     try:
         if path.is_file(): yield _file_listing(path)
@@ -344,7 +344,7 @@ def demo_folder() -> Path:  # FileNotFoundError if the package was installed wit
         if folder.is_dir(): return folder
     raise FileNotFoundError(f'no demonstration sources beside {package}; reinstall instructgen')
 
-# %% ../nbs/02_sources.ipynb #93aca9d1
+# %% ../nbs/02_sources.ipynb #e100a39b
 AT_ONCE = 8  # repositories of the hub asked at a time
 
 def _all_cards(listing: Listing, policy: Policy, detect: Callable[[str], str] | None) -> list[SourceCard | Rejected]:
@@ -361,7 +361,7 @@ def _read_cache(path: Path) -> dict[str, list[SourceCard | Rejected]]:
 
 def remote_cards(
     entries: Iterable[Pinned],     # repositories of the hub
-    policy: Policy = Policy(),
+    policy: Policy = Policy(),  # what may be used
     detect: Callable[[str], str] | None = None,  # as for `read_card`
     cache: str | Path = '',        # file of JSON lines, '' for none
 ) -> Iterator[SourceCard | Rejected]:  # in the order of their arrival
