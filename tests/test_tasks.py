@@ -1,6 +1,7 @@
 """Prompts, answers and the rules for tasks."""
 import json
-import math
+import re
+import tarfile
 from dataclasses import fields, replace
 
 import pytest
@@ -14,7 +15,8 @@ from instructgen.dynosaur.tasks import (KEYS, balanced_objects, check_demonstrat
                                         propose_tasks, read_value, source_requests)
 from instructgen.llm import BudgetReached, Completion, Sampling
 from instructgen.records import Field, Rejected, SourceCard, Task
-from instructgen.sources import find_sources
+from instructgen.sources import Policy, find_sources
+from real_cards import cards_with_info
 
 SETTINGS = settings(max_examples=300, deadline=None)
 ENGLISH, GERMAN = load_prompts(), load_prompts('de')
@@ -284,8 +286,10 @@ def test_label_names_and_general_words_are_no_leak():
 def test_instructions_of_other_languages():
     assert faults('Beantworte die Frage anhand des Textes.', prompts=GERMAN) == []
     assert faults('Gegeben sind eine Frage und ein Text. Bestimme das Ausgabefeld.', prompts=GERMAN) == ['speaks_of_data']
-    assert faults('根据文章回答问题。') == []
-    assert faults('回答') == ['too_short']
+    chinese = replace(ENGLISH, language='zh')
+    assert faults('根据文章回答问题。', prompts=chinese) == [] and faults('回答', prompts=chinese) == ['too_short']
+    assert faults('根据文章回答问题。') == ['other_language'] == faults('Beantworte die Frage des Besuchers mit einem Satz aus dem Text.')
+    assert faults('Translate the German answer into English.') == []
 
 
 def test_other_tasks_of_the_answer():
@@ -354,10 +358,10 @@ def test_results_do_not_depend_on_the_order_of_completions():
 def test_the_funnel_adds_up(answers, finish):
     replies = iter(answers)
     for item in propose_tasks(sources(3), Scripted(lambda request: Completion(request.id, next(replies), finish))):
-        assert Counters(item.counts, item.rejected) == len(item.tasks)
+        assert kept_count(item.counts, item.rejected) == len(item.tasks)
 
 
-def Counters(counts, rejected):
+def kept_count(counts, rejected):
     for setting, count in counts.items():
         assert count.get('proposed', 0) == count.get('valid', 0) + sum(count.get(rule, 0) for rule in CHECKS)
         assert count.get('valid', 0) == sum(count.get(code, 0) for code in ('kept', 'duplicate_exact', 'duplicate_near'))
@@ -402,17 +406,45 @@ def test_requests_are_made_as_they_are_wanted():
 
 # --- real sources
 
-def test_prompts_of_real_sources_are_built_and_read_back(shared_data):
-    lengths, count = [], 0
-    for folder in ('hub', 'cards'):
-        for card in find_sources(str(shared_data / folder)):
-            if isinstance(card, Rejected): continue
-            requests, rejected = source_requests(card)
-            assert requests or rejected[0].rule == 'one_field'
-            for request in requests:
-                meta = metadata(card, request.id.rpartition(':')[2])
-                assert read_prompt(request.messages) == meta
-                lengths.append(len(request.messages[1]['content']))
-                request.messages[1]['content'].encode('utf-8')
+@pytest.fixture(scope='session')
+def real_cards(shared_data, tmp_path_factory):
+    "Sources with rows, and the real cards of any licence and language, which mostly have none."
+    folder = cards_with_info(shared_data, tmp_path_factory.mktemp('cards') / 'cards')
+    policy = Policy(denied_licenses=(), languages=(), license='own')
+    return [card for spec in (folder, shared_data / 'hub') for card in find_sources(str(spec), policy) if isinstance(card, SourceCard)]
+
+
+@pytest.mark.parametrize('preset', ['careful', 'published'])
+def test_prompts_of_real_sources_are_built_and_read_back(real_cards, preset):
+    lengths = []
+    for card in real_cards:
+        requests, rejected = source_requests(card, RULES[preset])
+        assert requests or [item.rule for item in rejected if item.kind == 'source'] == ['one_field']
+        for request in requests:
+            assert read_prompt(request.messages) == metadata(card, request.id.rpartition(':')[2], RULES[preset])
+            lengths.append(len(request.messages[1]['content'].encode('utf-8')))
+    assert len(lengths) > (500 if preset == 'careful' else 150) and (preset == 'published' or max(lengths) < 40_000)
+
+
+def test_tasks_that_people_wrote_pass(real_cards, shared_data):
+    """P3's templates are tasks written by hand: what is rendered before ||| are the inputs, what comes after it is the output.
+    Rules about fields should drop none of those with one output that is no list."""
+    class Loader(yaml.SafeLoader): pass
+    Loader.add_multi_constructor('!', lambda loader, suffix, node: loader.construct_mapping(node, deep=True) if isinstance(node, yaml.MappingNode) else None)
+    known, count, wrong = {card.source: source_facts(card) for card in real_cards}, 0, []
+    with tarfile.open(shared_data / 'promptsource' / 'templates.tar.xz') as archive:
+        for member in archive:
+            facts = known.get(member.name.split('/')[-2]) if member.name.endswith('templates.yaml') else None
+            for template in yaml.load(archive.extractfile(member).read(), Loader)['templates'].values() if facts else ():
+                parts = [' '.join(re.findall(r'{[{%].*?[%}]}', part, re.DOTALL)) for part in template['jinja'].split('|||')]
+                used = [[name for name in facts.fields if re.search(rf"(?<![\w.]){re.escape(name.split('.')[0])}(?!\w)", part)] for part in parts]
+                outputs = [name for name in used[-1] if name not in used[0] and facts.types[name] != 'list']
+                if len(parts) != 2 or not used[0] or len(outputs) != 1: continue
+                text = re.sub(r'{{.*?}}|{%.*?%}', ' ', template['jinja'].split('|||')[0], flags=re.DOTALL)
                 count += 1
-    assert count > 100 and max(lengths) < 20_000
+                fault = first_fault(Proposal(text, tuple(used[0]), (outputs[0],)), replace(facts, rules=replace(RULES['careful'], checks=FIELD_RULES)))
+                if fault[0]: wrong.append((member.name, *fault, used[0], outputs, text.strip()[:80]))
+    assert count > 250 and len(wrong) < .01 * count, wrong
+
+
+FIELD_RULES = ('output_given', 'asks_for_input', 'metadata_target', 'unwanted_target', 'misses_input', 'one_to_many', 'overlap')

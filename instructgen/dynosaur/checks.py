@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['FORM_CHECKS', 'WORDING_CHECKS', 'GENERIC', 'GIVEN_CHECKS', 'METADATA_WORDS', 'METADATA_NUMBERS', 'METADATA_OWNERS',
            'METADATA_PARTS', 'UNWANTED_WORDS', 'TARGET_CHECKS', 'PAIRS', 'LABEL_NAMES', 'QUESTIONS', 'ANSWERS',
-           'CANDIDATES', 'RELATION_CHECKS', 'TASK_CHECKS', 'Proposal', 'SourceFacts', 'plain_words', 'source_facts',
-           'given_parts', 'field_phrase', 'names_field', 'is_label', 'companions', 'first_fault']
+           'OF_ONE_TEXT', 'CANDIDATES', 'RELATION_CHECKS', 'TASK_CHECKS', 'Proposal', 'SourceFacts', 'plain_words',
+           'source_facts', 'given_parts', 'field_phrase', 'names_field', 'is_label', 'companions', 'first_fault']
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #bbca12ee
+# %% ../../nbs/11_dynosaur.checks.ipynb #96e0412c
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from functools import lru_cache
 from .fields import CHECKS, RULES, Rules, as_text, get_value, name_words, usable_fields
 from .prompts import PromptText, load_prompts
 from ..records import Field, SourceCard
+from ..text import detect_language, main_script
 
 # %% ../../nbs/11_dynosaur.checks.ipynb #c1521983
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,12 @@ FORM_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {  # '' or what
     'too_long': lambda task, facts: f'{_length(task)} words' if _length(task) > facts.rules.max_words else '',
     'too_many': _too_many}
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #41962541
+# %% ../../nbs/11_dynosaur.checks.ipynb #640a9dfd
+def _other_language(task: Proposal, facts: SourceFacts) -> str:
+    text = re.sub(r"\w+['’]\w+", ' ', task.instruction)  # 'don' and 't' are words of other languages
+    found = detect_language(text) if len(text.split()) > 6 or main_script(text) != 'en' else ''
+    return '' if found == facts.prompts.language else found
+
 def _placeholder(task: Proposal, facts: SourceFacts) -> str:
     marked = re.findall(r'\{\{?([^{}]{1,40})\}|\[([^][]{1,40})\]|<([^<>]{1,40})>', task.instruction)
     names = {plain_words(name) for name in facts.fields}
@@ -118,6 +124,7 @@ def _leak(task: Proposal, facts: SourceFacts) -> str:
     return ''
 
 WORDING_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {
+    'other_language': _other_language,
     'placeholder': _placeholder,
     'demo_copy': lambda task, facts: 'a demonstration' if plain_words(task.instruction) in _demonstrated(
         tuple(shown['instruction'] for item in facts.prompts.demonstrations for shown in item.tasks)) else '',
@@ -191,14 +198,14 @@ GIVEN_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {'names_unused
 
 
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #2b8f839b
+# %% ../../nbs/11_dynosaur.checks.ipynb #0fb18b49
 METADATA_WORDS = frozenset('url urls uri link links href doi path paths filename filenames filepath size bytes timestamp timestamps fold split sha hash commit revision repo '
                            'repository extension encoding checksum offset license licence votes upvotes downvotes ups downs likes views retweets isbn issn pmid year created '
                            'updated modified published crawled retrieved accessed confidence probability prob entropy bleu rouge version'.split())  # last word of a field
 METADATA_NUMBERS = frozenset('page pages column line lines pg height width weight support rank frequency'.split())  # the same, where values are numbers
 METADATA_OWNERS = frozenset('file repo repository url path license licence image audio'.split())  # with one of the next: 'file_name', 'repo_id'
 METADATA_PARTS = frozenset('name names type count size number format'.split())
-UNWANTED_WORDS = frozenset('rejected wrong incorrect distractor distractors downvoted worst incoherent'.split())  # of a field
+UNWANTED_WORDS = frozenset('rejected wrong incorrect distractor distractors downvoted worst'.split())  # of a field
 
 def _metadata_target(task: Proposal, facts: SourceFacts) -> str:
     for name in task.outputs:
@@ -219,11 +226,12 @@ TARGET_CHECKS: dict[str, Callable[[Proposal, SourceFacts], str]] = {
     'metadata_target': _metadata_target,
     'unwanted_target': _unwanted_target}
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #a6f587c7
+# %% ../../nbs/11_dynosaur.checks.ipynb #bc4c8b3c
 PAIRS = (('premise', 'hypothesis'), ('claim', 'evidence'), ('question', 'sentence'), ('source', 'target'))  # usual names of two texts that a label compares
 LABEL_NAMES = frozenset('label labels gold category class sentiment verdict decision entailment relation judgment stance target correct'.split())  # words of fields that hold one
 QUESTIONS = frozenset('question query problem frage'.split())   # words of fields that hold a question
 ANSWERS = frozenset('answer answers solution decision label gold correct antwort'.split())  # words of fields that depend on one
+OF_ONE_TEXT = frozenset('category class topic type domain genre subject'.split())  # words of labels that describe one text, also where there are two
 CANDIDATES = frozenset('answer answers candidate candidates choice choices option options response responses'.split())  # words of fields that may be right or wrong
 
 def is_label(
@@ -234,22 +242,22 @@ def is_label(
     kind = facts.types.get(name, '')
     return kind in ('label', 'boolean', 'category') or (kind != 'list' and bool(set(name_words(name)) & LABEL_NAMES) and facts.words(name) <= 3)
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #31f3ce23
+# %% ../../nbs/11_dynosaur.checks.ipynb #4704c56e
 def companions(
     name: str,              # of a field
     facts: SourceFacts,     # of its source
 ) -> set[str]:              # fields, without `name` itself
     "The fields whose texts go together with those of a field."
     def stem(other: str) -> str: return re.sub(r'(?<=[^\W\d_])[ _.-]?(?:\d|(?<=[ _.-])[abAB]|(?<=[a-z])[AB])$', '', other)
-    same = {other for other in facts.fields if other != name and stem(other) != other and stem(other) == stem(name)}
+    same = {other for other in facts.fields if other != name and stem(name) != name and stem(other) != other and stem(other) == stem(name)}
     paired = {other for pair in PAIRS if name in pair for other in pair if other != name and other in facts.fields}
     return {other for other in same | paired if facts.types.get(other, 'text') in ('text', 'category', '')}
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #c6494446
+# %% ../../nbs/11_dynosaur.checks.ipynb #56d55748
 def _misses_input(task: Proposal, facts: SourceFacts) -> str:
     for output in task.outputs:
         words, others = set(name_words(output)), [name for name in facts.fields if name != output]
-        if is_label(output, facts) or facts.types.get(output) == 'number' or words & ANSWERS:
+        if not words & OF_ONE_TEXT and (is_label(output, facts) or facts.types.get(output) == 'number' or words & ANSWERS):
             missing = {other for name in task.inputs for other in companions(name, facts) if other != output} - set(task.inputs)
             if missing: return ', '.join(sorted(missing))
         asking = [name for name in others if set(name_words(name)) & QUESTIONS and facts.types.get(name, 'text') in ('text', '')]
