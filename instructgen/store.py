@@ -76,8 +76,13 @@ def hide_secrets(
         if len(value) >= 12 and '/' not in value and name.lower().split('_')[-1] in SECRET_WORDS: text = text.replace(value, '[hidden]')
     return text
 
-# %% ../nbs/01_store.ipynb #f46d1b5f
+# %% ../nbs/01_store.ipynb #9ccd53a8
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file over the limit
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try: os.fsync(descriptor)
+    finally: os.close(descriptor)
 
 @contextmanager
 def atomic_path(
@@ -96,11 +101,6 @@ def atomic_path(
         raise OSError(error.errno, f'no room to write {path}: free some space or choose another folder, then go on with resume; '
                       'what was finished before is kept') from error
     finally: temporary.unlink(missing_ok=True)
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try: os.fsync(descriptor)
-    finally: os.close(descriptor)
 
 # %% ../nbs/01_store.ipynb #a73760e4
 def take_lock(
@@ -131,7 +131,12 @@ def is_locked(
     except BlockingIOError: return True
     finally: os.close(descriptor)
 
-# %% ../nbs/01_store.ipynb #13c1b1cb
+# %% ../nbs/01_store.ipynb #0a6df4af
+def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+def _hash_file(path: Path) -> str:
+    with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
+
 class Run:
     "A run folder held for writing; a context manager."
     def __init__(self,
@@ -181,11 +186,6 @@ class Run:
             if isinstance(error, Exception) and self.lock >= 0: self.finish({}, 'failed', error=f'{kind.__name__}: {error}')
         except OSError as second: logger.error('the manifest of the failed run could not be written: %s', second)
         finally: self.close()
-
-def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
-
-def _hash_file(path: Path) -> str:
-    with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
 # %% ../nbs/01_store.ipynb #9979e645
 def run_files(
@@ -237,7 +237,16 @@ def new_folder(
         except FileExistsError: continue
     raise FileExistsError(f'a thousand folders named {stem} in {outputs_folder()}')
 
-# %% ../nbs/01_store.ipynb #ecc01edc
+# %% ../nbs/01_store.ipynb #5cf43475
+def _resumed_settings(folder: Path, report: str, parameters: dict) -> dict:
+    settings = read_run(folder)
+    if settings['report'] != report: raise ValueError(f'{folder} holds a run of {settings["report"]!r}, not of {report!r}')
+    for name in sorted(set(parameters) - set(FREE_PARAMETERS)):
+        if name not in settings['parameters'] or settings['parameters'][name] != parameters[name]:
+            raise ValueError(f'parameter {name!r} is {parameters[name]!r} here and {settings["parameters"].get(name, "absent")!r} in the run that '
+                             f'{folder} holds: resume with the same value, or choose another folder')
+    return {**settings, 'parameters': {**settings['parameters'], **parameters}}
+
 def open_run(
     report: str,                  # name of the report, part of the default folder's name
     parameters: dict[str, Any],   # what was asked for; must fit in JSON
@@ -267,15 +276,6 @@ def open_run(
         return run
     except BaseException: os.close(lock); raise
 
-def _resumed_settings(folder: Path, report: str, parameters: dict) -> dict:
-    settings = read_run(folder)
-    if settings['report'] != report: raise ValueError(f'{folder} holds a run of {settings["report"]!r}, not of {report!r}')
-    for name in sorted(set(parameters) - set(FREE_PARAMETERS)):
-        if name not in settings['parameters'] or settings['parameters'][name] != parameters[name]:
-            raise ValueError(f'parameter {name!r} is {parameters[name]!r} here and {settings["parameters"].get(name, "absent")!r} in the run that '
-                             f'{folder} holds: resume with the same value, or choose another folder')
-    return {**settings, 'parameters': {**settings['parameters'], **parameters}}
-
 # %% ../nbs/01_store.ipynb #a291079c
 def read_manifest(
     folder: str | Path,  # a run folder
@@ -302,8 +302,21 @@ def bucket_path(
     "Where a bucket's examples lie."
     return Path(folder, 'dataset', 'data', f'{split}-{bucket:02d}.parquet')
 
-# %% ../nbs/01_store.ipynb #27604248
+# %% ../nbs/01_store.ipynb #8fe97589
 GROUP_ROWS, GROUP_BYTES = 16_384, 32 << 20  # a row group is closed at either
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:  # whole tables put together, none split
+    waiting, rows, size = [], 0, 0
+    for table in tables:
+        if table.schema.names != EXAMPLE_SCHEMA.names:
+            raise ValueError(f'want the columns {", ".join(EXAMPLE_SCHEMA.names)}, got {", ".join(table.schema.names)}')
+        if not table.num_rows: continue
+        waiting.append(table if table.schema == EXAMPLE_SCHEMA else table.cast(EXAMPLE_SCHEMA))
+        rows, size = rows + table.num_rows, size + table.nbytes
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
+            yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
+            waiting, rows, size = [], 0, 0
+    if waiting: yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
 
 def write_bucket(
     folder: str | Path,                      # run folder
@@ -323,19 +336,6 @@ def write_bucket(
                               store_schema=False) as writer:
             for group in itertools.chain([first], groups): writer.write_table(group)
     return path
-
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:  # whole tables put together, none split
-    waiting, rows, size = [], 0, 0
-    for table in tables:
-        if table.schema.names != EXAMPLE_SCHEMA.names:
-            raise ValueError(f'want the columns {", ".join(EXAMPLE_SCHEMA.names)}, got {", ".join(table.schema.names)}')
-        if not table.num_rows: continue
-        waiting.append(table if table.schema == EXAMPLE_SCHEMA else table.cast(EXAMPLE_SCHEMA))
-        rows, size = rows + table.num_rows, size + table.nbytes
-        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
-            yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
-            waiting, rows, size = [], 0, 0
-    if waiting: yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
 
 # %% ../nbs/01_store.ipynb #c4f03edc
 def read_dataset(
@@ -394,11 +394,19 @@ def bucket_done(
     head, data = read_part(folder, bucket), bucket_path(folder, bucket)
     return head.get('key') == key and head['bytes'] == (data.stat().st_size if data.exists() else 0)
 
-# %% ../nbs/01_store.ipynb #b1a7e4b8
+# %% ../nbs/01_store.ipynb #7789ac76
+def _read_sources(path: Path) -> Iterator[tuple[str, list[bytes], list[bytes]]]:  # name, lines of tasks, lines of rejects
+    with open(path, 'rb') as file:
+        for name, tasks, rejected in json.loads(file.readline())['sources']:
+            yield name, [file.readline() for _ in range(tasks)], [file.readline() for _ in range(rejected)]
+
 def merge_parts(
-    folder: str | Path,     # run folder with all of its parts
-) -> dict[str, int]:        # lines of 'tasks' and 'rejected', number of 'sources'
+    folder: str | Path,                     # run folder with all of its parts
+    buckets: Iterable[int] | None = None,   # those of this run; what lies in others is removed; None for all
+) -> dict[str, int]:                        # lines of 'tasks' and 'rejected', number of 'sources'
     "Write tasks.jsonl and rejected.jsonl, sorted by the name of the source."
+    for bucket in set(range(BUCKETS)) - set(range(BUCKETS) if buckets is None else buckets):
+        for path in (Path(folder, 'parts', f'{bucket:02d}.jsonl'), bucket_path(folder, bucket)): path.unlink(missing_ok=True)
     counts = {'sources': 0, 'tasks': 0, 'rejected': 0}
     with (atomic_path(Path(folder, 'tasks.jsonl')) as kept_path, atomic_path(Path(folder, 'rejected.jsonl')) as dropped_path,
           open(kept_path, 'wb') as kept, open(dropped_path, 'wb') as dropped):
@@ -407,11 +415,6 @@ def merge_parts(
             dropped.writelines(rejected)
             for what, number in (('sources', 1), ('tasks', len(tasks)), ('rejected', len(rejected))): counts[what] += number
     return counts
-
-def _read_sources(path: Path) -> Iterator[tuple[str, list[bytes], list[bytes]]]:  # name, lines of tasks, lines of rejects
-    with open(path, 'rb') as file:
-        for name, tasks, rejected in json.loads(file.readline())['sources']:
-            yield name, [file.readline() for _ in range(tasks)], [file.readline() for _ in range(rejected)]
 
 # %% ../nbs/01_store.ipynb #33ef2258
 def link_bucket(

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from instructgen.dynosaur.examples import (REASONS, apply_tasks, count_cut, draw_rows, field_texts, judge_output, label_suffix, label_tasks, make_examples, sample_rows, text_column,
-                                           used_splits)
+from instructgen.dynosaur.examples import REASONS, apply_tasks, count_cut, draw_rows, judge_output, label_suffix, label_tasks, make_examples, sample_rows, used_splits
 from instructgen.dynosaur.fields import RULES, get_value
+from instructgen.dynosaur.values import field_texts, text_column
 from instructgen.records import EXAMPLE_SCHEMA, Field, SourceCard, Split, Task
 from instructgen.sources import find_sources, read_rows
 
