@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILE_ERRORS', 'FIRST_BLOCK', 'LARGEST_BLOCK', 'LONGEST_LINE', 'SIGNS', 'open_file', 'decode', 'column_of',
            'join_tables', 'table_of_rows', 'read_json_lines', 'line_blocks', 'read_json_document', 'json_tables',
-           'csv_dialect', 'patient_csv', 'csv_tables', 'number_columns', 'file_tables', 'name_labels']
+           'csv_dialect', 'patient_csv', 'csv_tables', 'exact_numbers', 'number_columns', 'file_tables', 'name_labels']
 
 # %% ../nbs/02_rows.ipynb #eb7f3b21
 import codecs
@@ -94,10 +94,11 @@ def table_of_rows(
     names = dict.fromkeys(key for row in rows for key in row)
     return pa.table({_as_text(name, False): column_of([row.get(name) for row in rows]) for name in names})
 
-# %% ../nbs/02_rows.ipynb #6f1a58b7
-def _plain_type(kind: pa.DataType) -> pa.DataType:  # the same type with text where Arrow saw a time
-    if pa.types.is_temporal(kind): return pa.string()
-    if pa.types.is_list(kind): return pa.list_(_plain_type(kind.value_type))
+# %% ../nbs/02_rows.ipynb #2117c32b
+def _plain_type(kind: pa.DataType) -> pa.DataType:  # the same type with text where Arrow has a time, a decimal or text of another form
+    if pa.types.is_dictionary(kind): return _plain_type(kind.value_type)
+    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind): return pa.string()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind): return pa.list_(_plain_type(kind.value_type))
     if pa.types.is_struct(kind): return pa.struct([pa.field(part.name, _plain_type(part.type)) for part in kind])
     return kind
 
@@ -260,7 +261,7 @@ def patient_csv(
             rows = []
     if rows: yield table()
 
-# %% ../nbs/02_rows.ipynb #3a050d82
+# %% ../nbs/02_rows.ipynb #8042516c
 class _Utf8(io.RawIOBase):
     "A stream that raises at the first byte that is not UTF-8."
     def __init__(self, file: BinaryIO): self.file, self.decoder = file, codecs.getincrementaldecoder('utf-8')()
@@ -287,7 +288,7 @@ def csv_tables(
     try:
         with open_again() as file:
             if start[:2] in (b'\xff\xfe', b'\xfe\xff'): raise pa.ArrowInvalid('UTF-16')
-            reader = pa.csv.open_csv(_Utf8(file), pa.csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=1 << 24, use_threads=False),
+            reader = pa.csv.open_csv(_Utf8(file), pa.csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=1 << 22, use_threads=False),
                 pa.csv.ParseOptions(delimiter=sign, newlines_in_values=True, invalid_row_handler=skip_row),
                 pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[''], quoted_strings_can_be_null=True))
             for batch in reader:
@@ -297,31 +298,35 @@ def csv_tables(
         counts['ragged_row'] = ragged  # the patient reader counts again from the start
         with open_again() as file: yield from patient_csv(file, sign, names, counts, given)
 
-# %% ../nbs/02_rows.ipynb #39452d84
+# %% ../nbs/02_rows.ipynb #9d736ca3
+def exact_numbers(
+    text: pa.ChunkedArray,  # strings
+    kind: pa.DataType,      # int64 or float64
+) -> pa.ChunkedArray | None:  # numbers, None if one of them would be written otherwise
+    "A column of text as numbers, if nothing is lost."
+    try: numbers = text.cast(kind)
+    except pa.ArrowException: return None
+    if kind == pa.int64(): same = pa.compute.all(pa.compute.equal(numbers.cast(pa.string()), text)).as_py()
+    else: same = all(cell is None or repr(number) == cell for number, cell in zip(numbers.to_pylist(), text.to_pylist()))  # as Python will write it
+    return numbers if same else None
+
+# %% ../nbs/02_rows.ipynb #d85a076b
 def number_columns(
     table: pa.Table,  # text columns
-) -> pa.Table:        # int64 and double columns where nothing is lost
+) -> pa.Table:        # int64 and float64 columns where nothing is lost
     "Text columns that hold only numbers as numbers."
     for i, name in enumerate(table.column_names):
         text = table.column(i)
         if not pa.types.is_string(text.type) or text.null_count == len(text): continue
-        for kind in (pa.int64(), pa.float64()):
-            try: numbers = text.cast(kind)
-            except pa.ArrowException: continue
-            same = pa.compute.equal(numbers.cast(pa.string()), text)
-            if kind == pa.float64(): same = pa.compute.and_(same, pa.compute.match_substring(text, '.'))  # 2 would come back as 2.0
-            if pa.compute.all(same).as_py():
-                table = table.set_column(i, name, numbers)
-                break
+        found = next((numbers for kind in (pa.int64(), pa.float64()) if (numbers := exact_numbers(text, kind)) is not None), text)
+        table = table.set_column(i, name, found)
     return table
 
-# %% ../nbs/02_rows.ipynb #e8de9ffa
+# %% ../nbs/02_rows.ipynb #3ecada63
 def _simple(table: pa.Table) -> pa.Table:
     for i, field in enumerate(table.schema):
-        kind = field.type
-        if pa.types.is_dictionary(kind): kind = kind.value_type
-        if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_temporal(kind): kind = pa.string()
-        if kind != field.type: table = table.set_column(i, field.name, table.column(i).cast(kind))
+        try: table = table if (kind := _plain_type(field.type)) == field.type else table.set_column(i, field.name, table.column(i).cast(kind))
+        except (pa.ArrowException, NotImplementedError): continue  # a type that Arrow cannot cast stays as it is
     return table
 
 def _stored_tables(file: BinaryIO, form: str) -> Iterator[pa.Table]:

@@ -7,7 +7,7 @@ __all__ = ['DENIED_LICENSES', 'ARROW_NAMES', 'COUNTED', 'MEDIA_TYPES', 'MEDIA_NA
            'judge_languages', 'list_folder', 'hash_files', 'merge_fields', 'read_table', 'read_rows', 'read_card',
            'read_cards', 'local_listings', 'demo_folder', 'remote_cards', 'find_sources', 'license_hint']
 
-# %% ../nbs/02_sources.ipynb #95c1cdfb
+# %% ../nbs/02_sources.ipynb #96b5cb2f
 import hashlib
 import json
 import logging
@@ -28,7 +28,7 @@ from .cards import Config, Listing, read_configs, read_features, read_languages,
 from .hub import Pinned, is_remote, list_repository, read_name, read_pinned, read_query, reject_repository
 from .layout import Splits, assign_files, file_format, split_of
 from .records import Field, Rejected, SourceCard, Split, check_types, content_hash, from_json, to_json
-from .rows import FILE_ERRORS, file_tables, join_tables, name_labels, number_columns
+from .rows import FILE_ERRORS, exact_numbers, file_tables, join_tables, name_labels, number_columns
 
 # %% ../nbs/02_sources.ipynb #93a3ff0c
 DENIED_LICENSES = ('other*', 'unknown*', 'none', 'n/a', 'na', 'null', 'tbd', 'unlicensed', 'undefined', 'unspecified', 'not-specified', 'not-available', 'proprietary*',
@@ -138,7 +138,7 @@ def merge_fields(
     if absent: notes.append(f"declared by the card, not in the data: {', '.join(absent)[:200]}")
     return tuple(found), tuple(notes)
 
-# %% ../nbs/02_sources.ipynb #c4556d38
+# %% ../nbs/02_sources.ipynb #b6d365ab
 COUNTED = {'bad_line': 'lines that are no JSON object', 'ragged_row': 'rows with too few or too many cells', 'not_utf8': 'lines that are not UTF-8, read as Windows-1252 or with a mark'}  # by rule
 
 def _typed(table: pa.Table, card: SourceCard) -> pa.Table:
@@ -146,7 +146,8 @@ def _typed(table: pa.Table, card: SourceCard) -> pa.Table:
         if (i := table.schema.get_field_index(field.name)) < 0 or field.labels: continue
         column, want = table.column(i), {'int64': pa.int64(), 'float64': pa.float64(), 'string': pa.string()}.get(field.dtype)
         if want is None or column.type == want or pa.types.is_nested(column.type): continue
-        try: table = table.set_column(i, field.name, column.cast(want))
+        if want != pa.string() and pa.types.is_string(column.type): column = exact_numbers(column, want)  # None where '007' would become 7
+        try: table = table.set_column(i, field.name, column.cast(want)) if column is not None else table
         except pa.ArrowException: continue
     return name_labels(table, {field.name: field.labels for field in card.fields if field.labels})
 
@@ -190,12 +191,12 @@ def read_rows(
             yield number, row
             number += 1
 
-# %% ../nbs/02_sources.ipynb #a9e90d46
+# %% ../nbs/02_sources.ipynb #dd966df6
 MEDIA_TYPES = re.compile(r'\b(image|audio|video|pdf|nifti|mesh)\b')  # feature types that no text model reads
 MEDIA_NAME = re.compile(r'(?!https?://)\S[^\n]{0,300}\.(jpe?g|png|gif|bmp|tiff?|webp|wav|mp3|flac|ogg|opus|m4a|mp4|avi|mov|mkv|webm)', re.I)  # a cell that names a local picture or sound
 
 def _cut(value: Any, limit: int) -> Any:
-    if isinstance(value, str): return value if len(value) <= limit else value[:limit]
+    if isinstance(value, (str, bytes)): return value[:limit]
     if isinstance(value, list): return [_cut(item, limit) for item in value[:limit]]
     return {key: _cut(item, limit) for key, item in value.items()} if isinstance(value, dict) else value
 

@@ -256,8 +256,15 @@ def test_text_that_looks_like_a_time_stays_text():
 
 
 def test_numbers_of_a_csv_only_where_nothing_is_lost():
-    table = number_columns(csv_rows(b'a,b,c,d,e,f\n1,007,1.5,1.50,1e5,9223372036854775808\n-2,8,2,2.00,2,1\n')[0])
-    assert [str(kind) for kind in table.schema.types] == ['int64', 'string', 'string', 'string', 'string', 'string']
+    table = number_columns(csv_rows(b'a,b,c,d,e,f,g\n1,007,1.5,1.50,1e5,9223372036854775808,1.0\n-2,8,2,2.00,2,1,-0.25\n')[0])
+    assert [str(kind) for kind in table.schema.types] == ['int64', 'string', 'string', 'string', 'string', 'string', 'double']
+
+
+def test_a_number_column_stays_text_where_a_later_row_would_change(tmp_path):
+    put(tmp_path, train___csv='zip,x\n' + ''.join(f'{i},a\n' for i in range(1, 400)) + '0123,b\n')
+    card = one(tmp_path)
+    assert card.fields[0].dtype == 'int64' and read_table(card, 'train', 10).column('zip').to_pylist()[0] == 1
+    assert read_table(card, 'train').column('zip').to_pylist()[-1] == '0123'
 
 
 @given(st.lists(VALUES, max_size=8))
@@ -300,6 +307,17 @@ def test_parquet_written_by_datasets_knows_its_labels(tmp_path):
         card = one(tmp_path / name)
         assert card.fields[1] == Field('label', 'ClassLabel', ('neg', 'pos'))
         assert read_table(card, 'train').column('label').to_pylist() == ['pos', 'neg', None] == [row['label'] for row in card.rows]
+
+
+def test_types_of_parquet_that_no_prompt_knows(tmp_path):
+    from datetime import date, datetime
+    from decimal import Decimal
+    table = pa.table({'at': [datetime(2020, 1, 2, 3, 4)], 'days': pa.array([[date(2020, 1, 2)]]), 'price': [Decimal('1.50')], 'text': pa.array(['x'], pa.large_string()), 'kind': pa.array(['a']).dictionary_encode(),
+                      'part': [{'on': date(2020, 1, 2)}], 'raw': [b'1']})
+    pq.write_table(table, tmp_path / 'train.parquet')
+    card = one(tmp_path / 'train.parquet')
+    assert card.rows == ({'at': '2020-01-02 03:04:00.000000', 'days': ['2020-01-02'], 'price': '1.50', 'text': 'x', 'kind': 'a', 'part': {'on': '2020-01-02'}, 'raw': b'1'},)
+    assert [field.dtype for field in card.fields] == ['string', 'list<string>', 'string', 'string', 'string', 'struct<on: string>', 'binary']
 
 
 # ---------------------------------------------------------------- sources
