@@ -53,9 +53,10 @@ def test_published_prompts_are_read_back_too(meta, prompts):
 
 
 @SETTINGS
-@given(st.none() | texts | st.lists(st.dictionaries(st.sampled_from(('role', 'content')), texts | st.just(f'{SYSTEM_LINE}\n') | st.none()), max_size=3))
+@given(st.none() | texts | st.lists(st.dictionaries(st.sampled_from(('role', 'content')), texts | st.just(f' {SYSTEM_LINE}') | st.none()), max_size=3))
 def test_read_prompt_knows_only_its_own(messages):
     assert read_prompt(messages) is None
+    assert read_prompt([{'role': 'system', 'content': SYSTEM_LINE}, {'role': 'user', 'content': 'Dataset:\n{"tasks": []}\n[1]'}]) is None
 
 
 def test_a_prompt_shows_what_its_setting_may_show():
