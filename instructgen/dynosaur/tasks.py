@@ -90,7 +90,7 @@ def balanced_objects(
         last = piece[-1]
     return [text[start:end] for start, end in found], bool(starts) or lists > 0
 
-# %% ../../nbs/11_dynosaur.tasks.ipynb #bd66ecba
+# %% ../../nbs/11_dynosaur.tasks.ipynb #a7c08e09
 def _mend(text: str) -> list[dict]:
     value, form = read_value(text)
     if not form:
@@ -108,13 +108,14 @@ def parse_answer(
     text = text.rpartition('</think>')[2].strip()[:LONGEST_ANSWER]
     if not text: return [], 'empty'
     if parser == 'literal':
-        tasks = collect_tasks(read_value(text, ('literal',))[0])
-        return tasks, 'literal' if tasks else 'parse_fail'
+        value, form = read_value(text, ('literal',))
+        tasks = collect_tasks(value)
+        return tasks, 'literal' if tasks else 'no_tasks' if form and value in ([], {}, {'tasks': []}) else 'parse_fail'
     fenced = [block.strip() for block in re.findall(r'```[^\S\n]*\w*[^\S\n]*\n?(.*?)```', text, re.DOTALL)][:20]
     for number, part in enumerate([text, *fenced]):
         value, form = read_value(part)
         if tasks := collect_tasks(value): return tasks, form if form == 'literal' or not number else 'fenced'
-        if form and (value in ([], {}) or value == {'tasks': []}): return [], 'no_tasks'
+        if form and value in ([], {}, {'tasks': []}): return [], 'no_tasks'
     for quoted in (True, False):
         objects, open_end = balanced_objects(text, quoted)
         if tasks := [task for item in objects for task in _mend(item)]: return tasks, 'salvaged' if open_end else 'repaired'
