@@ -256,7 +256,7 @@ def render_html(
     body, _ = exporter.from_notebook_node(notebook)
     return PAGE.format(title=html.escape(title), style=STYLE, body=body)
 
-# %% ../nbs/42_report.ipynb #672ba1d3
+# %% ../nbs/42_report.ipynb #26c0c674
 class Report:
     "A running report: its run folder, its parameters, and what it shows."
 
@@ -276,8 +276,9 @@ class Report:
         if get_ipython() is not None: display(bundle, raw=True)
         else: self.recorder.add(bundle)
 
-    def say(self, text: str, warning: bool = False) -> None:  # text: plain, escaped here
+    def say(self, text: str, warning: bool = False) -> None:  # text: plain, escaped here; warning: also to the log, which reaches the terminal at once
         "Show a paragraph."
+        if warning: logger.warning(text)
         tag = '<p class="warning">' if warning else '<p>'
         self._display(f'{tag}{html.escape(text)}</p>', text)
 

@@ -6,7 +6,7 @@
 __all__ = ['TASKS_SCHEMA', 'DatasetConfig', 'read_config', 'gather_sources', 'remote_endpoint', 'privacy_notice', 'open_model',
            'read_sampling', 'ask_tasks', 'Bucket', 'sort_buckets', 'make_bucket', 'build_dataset', 'estimate_dataset']
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #d7b3a16d
+# %% ../../nbs/15_dynosaur.dataset.ipynb #02edeb35
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from ..records import Rejected, SourceCard, Task, content_hash, to_json
 from ..store import Run, bucket_done, bucket_of, merge_parts, outputs_folder, read_part, write_bucket, write_part
 from ..sources import Policy, find_sources, license_hint, read_table
+from ..hub import is_remote, pin_sources
 from ..llm import Budget, BudgetReached, KeptLLM, Sampling, estimate, open_llm
 from ..text import detect_language
 from .fields import RULES, Rules, usable_fields
@@ -83,15 +84,18 @@ def read_config(
     known = {field.name for field in fields(DatasetConfig)}
     return DatasetConfig(**{name: value for name, value in parameters.items() if name in known})
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #1f3756e4
+# %% ../../nbs/15_dynosaur.dataset.ipynb #bd76dbbb
 def gather_sources(
     config: DatasetConfig,                       # `sources`, policies
+    folder: str | Path = '',                     # run folder, where the list of pinned hub sources is kept; '' keeps none
 ) -> tuple[list[SourceCard], list[Rejected]]:    # sorted by name; ValueError if there is nothing to work on
     "The cards of the sources that may be used, and the others with the reason."
     languages = tuple(code.strip() for code in config.languages.split(',') if code.strip())
     policy = Policy(languages=languages, license=config.license, description=config.description, language=config.language)
     cards, rejected = [], []
-    for found in find_sources(config.sources, policy, detect_language, cache=outputs_folder()/'hub.json' if 'hub:' in config.sources else ''):
+    remote = not os.path.exists(config.sources) and any(map(is_remote, config.sources.split(',')))
+    spec = pin_sources(config.sources, Path(folder, 'hub_sources.json')) if remote and folder else config.sources
+    for found in find_sources(spec, policy, detect_language, cache=outputs_folder()/'hub.jsonl' if remote else ''):
         (rejected if isinstance(found, Rejected) else cards).append(found)
     if advice := license_hint([*cards, *rejected]): raise ValueError(advice)
     if not cards:
@@ -197,7 +201,7 @@ def sort_buckets(
     return [Bucket(number, tuple(sorted(sources.get(number, []), key=lambda done: done.card.name)), tuple(sorted(drops.get(number, []), key=to_json)), config, generator)
             for number in sorted({*sources, *drops})]
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #e58e0a6c
+# %% ../../nbs/15_dynosaur.dataset.ipynb #28b48b33
 def _make_source(done: Proposals, config: DatasetConfig, prompts: PromptText, generator: str) -> tuple[list[Task], Any, list[Rejected]]:
     "Tasks with examples, their table, and all drops of one source."
     unread = []
@@ -213,20 +217,21 @@ def make_bucket(
     folder: str | Path,    # run folder
 ) -> bool:                 # False if it was there already
     "Write the examples, tasks and drops of one bucket."
-    if bucket_done(folder, bucket.number, bucket.key): return False
+    if bucket_done(folder, bucket.number, bucket.key) and not read_part(folder, bucket.number)['counts']['unread']: return False
     parts: dict[str, tuple[list[Task], list[Rejected]]] = {drop.id: ([], []) for drop in bucket.refused}
     for drop in bucket.refused: parts[drop.id][1].append(drop)
-    prompts, counts = load_prompts(bucket.config.prompts), {}
+    prompts, counts, unread = load_prompts(bucket.config.prompts), {}, []
     def tables() -> Iterator[Any]:
         for done in bucket.proposals:
             tasks, table, rejected = _make_source(done, bucket.config, prompts, bucket.generator)
             drops = parts.setdefault(done.card.name, ([], []))
             drops[0].extend(tasks)
             drops[1].extend(rejected)
+            unread.extend(drop.where for drop in rejected if drop.rule == 'unreadable')
             counts[done.card.name] = {'settings': done.counts, 'examples': len(table) if table is not None else 0}
             if table is not None: yield table
     write_bucket(folder, bucket.number, tables())
-    write_part(folder, bucket.number, bucket.key, parts, by_source=counts)
+    write_part(folder, bucket.number, bucket.key, parts, by_source=counts, unread=unread)
     return True
 
 # %% ../../nbs/15_dynosaur.dataset.ipynb #8721516d
