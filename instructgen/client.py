@@ -133,7 +133,7 @@ def read_retry_after(
         return max(0., parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now))
     except ValueError: return 0.
 
-# %% ../nbs/04_client.ipynb #08290133
+# %% ../nbs/04_client.ipynb #a1286efe
 def _certificates() -> ssl.SSLContext | bool:  # True is the package's own list
     for name in ('SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'CURL_CA_BUNDLE', 'SSL_CERT_DIR'):
         if path := os.environ.get(name):
@@ -149,9 +149,9 @@ def _open_http(endpoint: Endpoint, concurrency: int) -> tuple[Any, tuple[type, .
     key = {'Authorization': f'Bearer {endpoint.key}'} if endpoint.key else {}
     fixed = {'Accept': 'application/json', 'Content-Type': 'application/json', 'User-Agent': 'instructgen', **key, **endpoint.headers}
     limits = http.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-    return openai.DefaultAioHttpClient(timeout=None, limits=limits, verify=_certificates(), follow_redirects=False, headers=fixed, params=endpoint.query), (http.HTTPError, http.StreamError, aiohttp.ClientError)
+    return openai.DefaultAioHttpClient(timeout=None, limits=limits, verify=_certificates(), follow_redirects=False, headers=fixed, params=endpoint.query), (http.HTTPError, http.StreamError, aiohttp.ClientError, OSError)
 
-# %% ../nbs/04_client.ipynb #19cbd88d
+# %% ../nbs/04_client.ipynb #898e22b6
 @dataclass(frozen=True, slots=True)
 class Outcome:
     "What one sending of a request came to."
@@ -179,7 +179,7 @@ class Wire:
             try:
                 async with asyncio.timeout(self.timeout): response = await self.http.post(self.endpoint.url + path, content=json.dumps(body).encode())
             except TimeoutError: return Outcome(failure(request.id, 'timeout', f'no answer within {self.timeout:g} s', self.timeout), again=True)
-            except (self.errors, OSError) as error: return self.lose(error, request, time.perf_counter() - started)
+            except self.errors as error: return self.lose(error, request, time.perf_counter() - started)
             if response.status_code != 200: outcome = self.refuse(response, request, body, time.perf_counter() - started)
             else:
                 completion = read_answer(response.content, request.id, time.perf_counter() - started)
@@ -279,7 +279,7 @@ class Trip:
         for task in list(self.tasks):
             if task is not asyncio.current_task(): task.cancel()
 
-# %% ../nbs/04_client.ipynb #02d6e7d1
+# %% ../nbs/04_client.ipynb #ef22b29e
 @dataclass(slots=True, eq=False)
 class Call:
     "A request under way."
@@ -344,7 +344,6 @@ class Sender:
             self.retries[completion.reason] += 1
             return heapq.heappush(self.later, (time.monotonic() + wait, id(call), call))
         self.silence = max(self.silence, 0) + 1 if outcome.again else 0
-        if completion.reason == 'timeout': logging.getLogger(__name__).warning('request %s: %s, %d times', call.request.id, completion.error, failures[kind])
         call.trip.add(completion, rules.gather)
         if self.silence >= rules.unanswered: raise ConnectionError(
             f'{url} left the last {self.silence} requests without an answer ({completion.error}). What was answered before is kept; --resume goes on')

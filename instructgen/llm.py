@@ -7,12 +7,13 @@ __all__ = ['UNBILLED', 'RULES_MODULES', 'BACKENDS', 'Request', 'Sampling', 'Comp
            'request_key', 'estimate_tokens', 'BudgetReached', 'Budget', 'Statistics', 'Tally', 'Lane', 'KeptLLM',
            'RulesLLM', 'recorded_key', 'RecordedLLM', 'open_rules', 'open_recorded', 'open_llm', 'Estimate', 'estimate']
 
-# %% ../nbs/03_llm.ipynb #6b217ad2
+# %% ../nbs/03_llm.ipynb #625bf377
 import errno
 import hashlib
 import importlib
 import importlib.util
 import json
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -221,7 +222,7 @@ class Tally:
                         for name, parts in sorted(self.purposes.items())}
             return Statistics(**counts, **cost, errors=dict(sorted(self.errors.items())), purposes=purposes, **more)
 
-# %% ../nbs/03_llm.ipynb #18b57527
+# %% ../nbs/03_llm.ipynb #abff080b
 UNBILLED = ('connection', 'rate_limit', 'bad_request', 'server_error', 'unknown_prompt', 'not_recorded')  # reasons for which no server takes money
 
 class Lane:
@@ -274,6 +275,7 @@ class Lane:
         "What can go to the caller now: the answer to one call, and those that needed none."
         if completion is not None:
             first, *others = self.waiting.pop(completion.id)
+            if completion.reason == 'timeout': logging.getLogger(__name__).warning('request %s: %s', first.id or completion.id, completion.error)
             completion = replace(completion, cost=self.llm.cost(completion.prompt_tokens, completion.completion_tokens))
             self.ready.extend((request.purpose, replace(completion, id=request.id or completion.id, cached=True)) for request in others)
             yield replace(completion, id=first.id or completion.id)

@@ -108,7 +108,8 @@ class LLMServer:
     def handle(self, connection: Connection, head: bytes, body: bytes):
         self.counts.flying += 1
         self.counts.most = max(self.counts.most, self.counts.flying)
-        path = head.split(b' ', 2)[1]
+        path = head.split(b' ', 2)[1].split(b'?')[0]
+        if path.startswith(b'http://'): path = b'/' + path.split(b'/', 3)[3]  # through a proxy
         if path.endswith(b'/stats'): return connection.send(200, json.dumps(self.counts.summary()).encode())
         if path.endswith(b'/set'):  # change the behaviour, forget the counts
             for name, value in json.loads(body).items(): setattr(self.behaviour, name, value)
@@ -135,7 +136,7 @@ class LLMServer:
         like, draw = self.behaviour, self.random.random
         if like.key and f'authorization: bearer {like.key}\r\n' not in (head.decode('latin-1') + '\r\n').replace('Authorization: Bearer', 'authorization: bearer'): return '401'
         if like.model and asked['model'] != like.model: return '404'
-        if not path.split(b'?')[0].endswith((b'/chat/completions', b'/completions')): return '404'
+        if path not in (b'/v1/chat/completions', b'/v1/completions'): return '404'
         if not like.old_max_tokens and 'max_tokens' in asked or any(name in asked for name in like.fixed.split(',') if name): return '400'
         if like.quota and sum(self.counts.answers.values()) >= like.quota: return 'quota'
         if words := FAULTS.search(prompt):
