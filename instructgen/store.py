@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'SECRET_WORDS', 'SECRET_VALUE', 'FULL_DISK', 'LIBRARIES', 'FREE_PARAMETERS', 'BUCKETS', 'GROUP_ROWS',
            'GROUP_BYTES', 'KINDS', 'outputs_folder', 'refuse_secrets', 'hide_secrets', 'atomic_path', 'take_lock',
-           'is_locked', 'Run', 'run_files', 'software_versions', 'read_run', 'new_folder', 'open_run', 'read_manifest',
+           'is_locked', 'run_files', 'Run', 'software_versions', 'read_run', 'new_folder', 'open_run', 'read_manifest',
            'bucket_of', 'bucket_path', 'write_bucket', 'read_dataset', 'write_part', 'read_part', 'bucket_done',
            'merge_parts', 'link_bucket', 'RunSummary', 'list_runs']
 
@@ -131,6 +131,18 @@ def is_locked(
     except BlockingIOError: return True
     finally: os.close(descriptor)
 
+# %% ../nbs/01_store.ipynb #9979e645
+def run_files(
+    folder: str | Path,     # a run folder
+    hidden: bool = False,   # the temporary files too
+) -> list[tuple[str, Path]]:  # name relative to the folder with '/', path; sorted by name
+    "The files that belong to a run, without the runs that lie below it."
+    found = []
+    for parent, folders, names in os.walk(folder):
+        if Path(parent) != Path(folder) and 'run.json' in names: folders.clear(); continue
+        found += [(Path(parent, name).relative_to(folder).as_posix(), Path(parent, name)) for name in names if hidden or not name.startswith('.')]
+    return sorted(found)
+
 # %% ../nbs/01_store.ipynb #0a6df4af
 def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
@@ -186,18 +198,6 @@ class Run:
             if isinstance(error, Exception) and self.lock >= 0: self.finish({}, 'failed', error=f'{kind.__name__}: {error}')
         except OSError as second: logger.error('the manifest of the failed run could not be written: %s', second)
         finally: self.close()
-
-# %% ../nbs/01_store.ipynb #9979e645
-def run_files(
-    folder: str | Path,     # a run folder
-    hidden: bool = False,   # the temporary files too
-) -> list[tuple[str, Path]]:  # name relative to the folder with '/', path; sorted by name
-    "The files that belong to a run, without the runs that lie below it."
-    found = []
-    for parent, folders, names in os.walk(folder):
-        if Path(parent) != Path(folder) and 'run.json' in names: folders.clear(); continue
-        found += [(Path(parent, name).relative_to(folder).as_posix(), Path(parent, name)) for name in names if hidden or not name.startswith('.')]
-    return sorted(found)
 
 # %% ../nbs/01_store.ipynb #2c32b426
 LIBRARIES = ('instructgen', 'datasets', 'huggingface_hub', 'numpy', 'openai', 'peft', 'pyarrow', 'torch', 'transformers')  # what can change a result
@@ -384,12 +384,12 @@ def read_part(
         with open(Path(folder, 'parts', f'{bucket:02d}.jsonl'), encoding='utf-8') as file: return json.loads(file.readline())
     except FileNotFoundError: return {}
 
-# %% ../nbs/01_store.ipynb #db9df8e5
+# %% ../nbs/01_store.ipynb #de621d1c
 def bucket_done(
     folder: str | Path,  # run folder
     bucket: int,         # 0 to 63
     key: str,            # of what the bucket would be made from now
-) -> bool:
+) -> bool:               # False too if its file is gone or has another size
     "Whether a bucket is there already, made from the same things."
     head, data = read_part(folder, bucket), bucket_path(folder, bucket)
     return head.get('key') == key and head['bytes'] == (data.stat().st_size if data.exists() else 0)

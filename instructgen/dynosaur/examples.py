@@ -107,7 +107,7 @@ def label_suffix(
     if not labels or max(map(len, labels)) > rules.label_chars: return ''
     return label_sentence.replace('{labels}', ', '.join(f'"{label}"' if ',' in label else label for label in labels))
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #93e8e8d7
+# %% ../../nbs/13_dynosaur.examples.ipynb #fc2e044a
 def _label_key(label: str) -> tuple:   # numbers by value before words by letter
     try: return (0, float(label), label)
     except ValueError: return (1, 0., label)
@@ -124,9 +124,10 @@ def judge_output(
     window = texts[:rules.label_window] if rules.label_window else texts
     if rules.list_output == 'stop' and window.null_count or window.null_count == len(window): return (), 'nonscalar_output', ''
     if rules.empty_output == 'skip' and byte_lengths(window).min() == 0: window = window.filter(pc.not_equal(window, ''))
-    coded, total = window.dictionary_encode(), len(window) - window.null_count
+    total, enough = len(window) - window.null_count, max(rules.max_labels, len(field.labels))
     if not total: return (), 'empty_output', ''
-    if len(coded.dictionary) > max(rules.max_labels, len(field.labels)): return (), '', ''
+    for part in (window[:4 * enough], window):   # free text shows in its first rows
+        if len((coded := part.dictionary_encode()).dictionary) > enough: return (), '', ''
     counts = dict(zip(coded.dictionary.to_pylist(), np.bincount(coded.indices.drop_null().to_numpy()).tolist()))
     declared = field.labels if rules.label_source == 'schema' and len(counts) <= len(field.labels) and set(counts) <= set(field.labels) else ()
     few, most, top = rules.balance == 'share' and total < rules.min_balance_rows, rules.max_labels - (not rules.inclusive), max(counts.values())
@@ -254,7 +255,7 @@ def count_lost(
         rejected.append(Rejected('row', task_id, REASONS[reason], ' | '.join(texts), where, len(found)))
     return rejected
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #a5295a49
+# %% ../../nbs/13_dynosaur.examples.ipynb #1c7018ad
 def _dictionary(values: list[str], owners: pa.Array) -> pa.DictionaryArray:
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     if len(numbers) < len(values): owners = pa.array([numbers[value] for value in values], pa.int32()).take(owners)
@@ -264,7 +265,7 @@ def _storable(values: Iterable[str]) -> pa.StringArray:   # a lone surrogate can
     return pa.array([value if value.isascii() else value.encode('utf-8', 'replace').decode() for value in values], pa.string())
 
 def example_table(
-    chosen: Sequence[tuple[Task, np.ndarray, pa.StringArray, pa.StringArray]],   # task, its rows, inputs and outputs of all rows
+    chosen: Sequence[tuple[Task, np.ndarray, pa.StringArray, pa.StringArray]],   # task, places of its rows, inputs and outputs of all rows
     rows: pa.Table,       # with '__split' and '__row'
     card: SourceCard,     # provenance
     generator: str = '',  # name of the LLM
