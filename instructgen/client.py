@@ -63,14 +63,14 @@ def adapt_field(
     if name not in sent: return None
     return name, 'max_completion_tokens' if name == 'max_tokens' and 'max_completion_tokens' in message else ''
 
-# %% ../nbs/04_client.ipynb #9ca8e44a
+# %% ../nbs/04_client.ipynb #a4d1f871
 def failure(
     id: str,             # of the request
     reason: str,         # fixed word, as in `Completion`
     detail: str = '',    # for people, redacted
     seconds: float = 0., # since it was sent
     **tokens: int,       # prompt_tokens and completion_tokens, if they were paid for
-) -> Completion:
+) -> Completion:         # without text
     "A completion that says why there is none."
     return Completion(id, '', 'filter' if reason in ('refusal', 'content_filter') else 'error', f'{reason}: {detail}' if detail else reason, seconds=seconds, **tokens)
 
@@ -103,7 +103,7 @@ def read_answer(
     if text is None: return failure(id, 'empty', 'the answer holds no text', seconds, **tokens)
     return Completion(id, text, 'length' if finish in ('length', 'max_tokens') else 'stop', seconds=seconds, **tokens)
 
-# %% ../nbs/04_client.ipynb #8ff5a211
+# %% ../nbs/04_client.ipynb #a9cb0970
 @dataclass(frozen=True, slots=True)
 class RetryRules:
     "How often and after how long a request is sent again."
@@ -114,7 +114,6 @@ class RetryRules:
     longest: float = 5.       # seconds that this grows to
     patience: float = 300.    # a Retry-After of more seconds is not waited for
     unanswered: int = 50      # so many requests given up in a row end the run: the server is gone
-    gather: float = .003      # seconds in which answers are gathered, to be kept together
 
     def wait(self, failures: int, chance: float) -> float:  # failures so far, 1 or more; chance in [0, 1)
         "Seconds until a request is sent again."
@@ -151,7 +150,7 @@ def _open_http(endpoint: Endpoint, concurrency: int) -> tuple[Any, tuple[type, .
     limits = http.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     return openai.DefaultAioHttpClient(timeout=None, limits=limits, verify=_certificates(), follow_redirects=False, headers=fixed, params=endpoint.query), (http.HTTPError, http.StreamError, aiohttp.ClientError, OSError)
 
-# %% ../nbs/04_client.ipynb #898e22b6
+# %% ../nbs/04_client.ipynb #773defb7
 @dataclass(frozen=True, slots=True)
 class Outcome:
     "What one sending of a request came to."
@@ -160,6 +159,7 @@ class Outcome:
     retry_after: float = 0.    # seconds that it asks to wait, 0 if it does not say
     again: bool = False        # whether another sending may help
 
+# %% ../nbs/04_client.ipynb #b7a48b15
 class Wire:
     "The connection to one endpoint."
     def __init__(
@@ -222,7 +222,7 @@ class Wire:
         "Close the connections."
         await self.http.aclose()
 
-# %% ../nbs/04_client.ipynb #a208fc9c
+# %% ../nbs/04_client.ipynb #ac49da10
 class LoopThread:
     "An event loop that runs in a thread of its own."
     def __init__(self):
@@ -245,8 +245,17 @@ class LoopThread:
         self.thread.join(5.)
         if not self.thread.is_alive(): self.loop.close()
 
-# %% ../nbs/04_client.ipynb #8b1e0bcc
-@dataclass(slots=True, eq=False)
+def _shut(loop: LoopThread, sender: 'Sender') -> None:  # close a client; also at the interpreter's end, for one that nobody closed
+    async def shut():
+        sender.end(RuntimeError('the client was closed'))
+        await sender.wire.close()
+    if threading.current_thread() is loop.thread: loop.loop.stop()
+    elif not loop.loop.is_closed():
+        loop.wait(shut())
+        loop.stop()
+
+# %% ../nbs/04_client.ipynb #0ee9e068
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Trip:
     "One call of `generate`, as its requests see it; it lives in the loop's thread."
     sampling: Sampling
@@ -256,10 +265,10 @@ class Trip:
     tasks: set[asyncio.Task] = field(default_factory=set)                # in flight
     over: bool = False                                                   # nothing of it is wanted any more
 
-    def add(self, completion: Completion, gather: float) -> None:  # gather: seconds
-        "Take a completion that has arrived; those of the next moment go with it."
+    def add(self, completion: Completion) -> None:
+        "Take a completion that has arrived; those of the same turn of the loop go with it."
         self.batch.append(completion)
-        if len(self.batch) == 1: asyncio.get_running_loop().call_later(gather, self.flush)
+        if len(self.batch) == 1: asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         "Keep what has arrived, then hand it to the caller."
@@ -279,7 +288,7 @@ class Trip:
         for task in list(self.tasks):
             if task is not asyncio.current_task(): task.cancel()
 
-# %% ../nbs/04_client.ipynb #ef22b29e
+# %% ../nbs/04_client.ipynb #31fff8ae
 @dataclass(slots=True, eq=False)
 class Call:
     "A request under way."
@@ -287,6 +296,7 @@ class Call:
     trip: Trip
     failures: Counter = field(default_factory=Counter)  # 'refusals', 'timeouts' and 'tries' so far
 
+# %% ../nbs/04_client.ipynb #ca2040f2
 class Sender:
     "Sends requests at the right pace, and again where that may help; it lives in the loop's thread."
     def __init__(
@@ -296,7 +306,7 @@ class Sender:
         rules: RetryRules,        # how often and when it is sent again
     ):
         self.wire, self.pace, self.rules, self.retries = wire, pace, rules, Counter()
-        self.queue, self.later, self.trips = deque(), [], set()   # calls that may leave; (time, number, call) of those that wait; trips
+        self.queue, self.later, self.trips = deque(), [], weakref.WeakSet()  # calls that may leave; (time, number, call) of those that wait
         self.flying, self.timer, self.silence = 0, None, -1       # in flight; wakes the pump; given up in a row, -1 before the first answer
 
     def submit(self, call: Call) -> None:
@@ -344,30 +354,15 @@ class Sender:
             self.retries[completion.reason] += 1
             return heapq.heappush(self.later, (time.monotonic() + wait, id(call), call))
         self.silence = max(self.silence, 0) + 1 if outcome.again else 0
-        call.trip.add(completion, rules.gather)
+        call.trip.add(completion)
         if self.silence >= rules.unanswered: raise ConnectionError(
             f'{url} left the last {self.silence} requests without an answer ({completion.error}). What was answered before is kept; --resume goes on')
 
-    def drop(self, trip: Trip) -> None:
-        "Forget a trip whose caller wants nothing more."
-        trip.end()
-        self.trips.discard(trip)
-
     def end(self, error: Exception | None = None) -> None:
         "End all trips, with an exception for their callers."
-        for trip in self.trips: trip.end(error)
-        self.trips.clear()
+        for trip in list(self.trips): trip.end(error)
 
-# %% ../nbs/04_client.ipynb #30a3488e
-def _shut(loop: LoopThread, sender: Sender) -> None:  # also at the interpreter's end, for a client that nobody closed
-    async def shut():
-        sender.end(RuntimeError('the client was closed'))
-        await sender.wire.close()
-    if threading.current_thread() is loop.thread: loop.loop.stop()
-    elif not loop.loop.is_closed():
-        loop.wait(shut())
-        loop.stop()
-
+# %% ../nbs/04_client.ipynb #f0d25f5d
 class OpenAIClient:
     "A model at an OpenAI-compatible endpoint."
     def __init__(
@@ -396,7 +391,8 @@ class OpenAIClient:
         trip, source, under_way, ended, breath = Trip(sampling, arrived), iter(requests), 0, False, False
         try:
             while True:
-                while not ended and not breath and under_way < 2 * self.concurrency and trip.out.empty():
+                began = time.monotonic()
+                while not ended and not breath and under_way < 2 * self.concurrency and (trip.out.empty() or time.monotonic() < began + .001):
                     request = next(source, trip)
                     ended, breath = request is trip, request is None
                     if not ended and not breath:
@@ -412,7 +408,7 @@ class OpenAIClient:
                     under_way -= completion is not None
                     yield completion
         finally:
-            if self.loop: self.loop.call(self.sender.drop, trip)
+            if self.loop: self.loop.call(trip.end)
 
     def counts(self) -> dict[str, dict]:
         "What was sent again and why, and what this endpoint gets in place of other fields."

@@ -71,7 +71,7 @@ def _storable(text: str) -> str | bytes:  # text with half a surrogate pair as b
     except UnicodeEncodeError: return text.encode('utf-8', 'surrogatepass')
     return text
 
-# %% ../nbs/02_ledger.ipynb #4491e5ae
+# %% ../nbs/02_ledger.ipynb #86e300e2
 class Ledger:
     "A file of answers by the key of their request; close it, or use it in a `with`."
     def __init__(
@@ -128,7 +128,7 @@ class Ledger:
 
     def __enter__(self) -> 'Ledger': return self
 
-    def __exit__(self, *trouble) -> None: self.close()
+    def __exit__(self, *trouble: object) -> None: self.close()
 
     def close(self) -> None:
         "Close the file; a second time does nothing."

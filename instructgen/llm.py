@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNBILLED', 'RULES_MODULES', 'BACKENDS', 'Request', 'Sampling', 'Completion', 'LLM', 'Choices', 'Loglik', 'Scorer',
-           'request_key', 'estimate_tokens', 'BudgetReached', 'Budget', 'Statistics', 'Tally', 'Lane', 'KeptLLM',
-           'RulesLLM', 'recorded_key', 'RecordedLLM', 'open_rules', 'open_recorded', 'open_llm', 'Estimate', 'estimate']
+           'request_key', 'estimate_tokens', 'Budget', 'BudgetReached', 'Statistics', 'Tally', 'KeptLLM', 'Lane',
+           'RulesLLM', 'recorded_key', 'RecordedLLM', 'open_llm', 'Estimate', 'estimate']
 
 # %% ../nbs/03_llm.ipynb #625bf377
 import errno
@@ -142,10 +142,7 @@ def estimate_tokens(
     if isinstance(messages, str): return len(messages.encode('utf-8', 'replace')) // 3 + 1
     return 3 + sum(len(message['content'].encode('utf-8', 'replace')) // 3 + 5 for message in messages)
 
-# %% ../nbs/03_llm.ipynb #f9ad2b37
-class BudgetReached(RuntimeError):
-    "Nothing more is sent; everything that was sent has arrived and was kept."
-
+# %% ../nbs/03_llm.ipynb #bd3bdf23
 class Budget:
     "Limits for calls, tokens and money, and what has been used of them."
     def __init__(
@@ -175,6 +172,10 @@ class Budget:
     def exceeded(self, worst: dict[str, float]) -> list[str]:  # the limits that a request would break
         "The names of the limits that have no room for a request."
         return [name for name, limit in self.limits.items() if self.used[name] + self.reserved[name] + worst[name] > limit * (1 + 1e-9)]
+
+# %% ../nbs/03_llm.ipynb #4fefcfc6
+class BudgetReached(RuntimeError):
+    "Nothing more is sent; everything that was sent has arrived and was kept."
 
 # %% ../nbs/03_llm.ipynb #e50f3c9e
 @dataclass(frozen=True, slots=True)
@@ -222,69 +223,7 @@ class Tally:
                         for name, parts in sorted(self.purposes.items())}
             return Statistics(**counts, **cost, errors=dict(sorted(self.errors.items())), purposes=purposes, **more)
 
-# %% ../nbs/03_llm.ipynb #abff080b
-UNBILLED = ('connection', 'rate_limit', 'bad_request', 'server_error', 'unknown_prompt', 'not_recorded')  # reasons for which no server takes money
-
-class Lane:
-    "The requests of one `generate` on their way to a back end, and its answers on their way back."
-    def __init__(
-        self,
-        llm: 'KeptLLM',               # whose ledger, budget and prices count
-        requests: Iterable[Request],  # what is asked
-        sampling: Sampling,           # how it is drawn
-    ):
-        self.llm, self.requests, self.max_tokens, self.stem = llm, iter(requests), sampling.max_tokens, _stem(sampling, llm.fingerprint)
-        self.ready: deque[tuple[str, Completion]] = deque()  # purpose and completion that needed no call
-        self.waiting: dict[str, list[Request]] = {}          # key -> requests that wait for its answer
-        self.reserved: dict[str, dict[str, float]] = {}      # key -> what its call may take at most
-        self.stopped = ''                                    # the limits that have no more room
-
-    def feed(self, ahead: int = 256) -> Iterator[Request | None]:  # ahead: at most so many answers wait for the caller
-        "The requests that need a call: what the back end reads."
-        breath, held = time.monotonic(), 0
-        for request in self.requests:
-            key = _key(request, self.stem)
-            if key in self.waiting:
-                self.waiting[key].append(request)
-                held += 1
-            elif self.llm.ledger and (answer := self.llm.ledger.get(key)):
-                self.ready.append((request.purpose, self.llm.recall(request.id or key, answer)))
-            else:
-                worst = self.llm.worst(request, self.max_tokens)
-                while not self.llm.budget.reserve(worst):
-                    if not self.waiting:
-                        self.stopped = ' and '.join(f'{self.llm.budget.limits[name]:g} {name}' for name in self.llm.budget.exceeded(worst))
-                        return
-                    yield None
-                self.reserved[key], self.waiting[key] = worst, [request]
-                yield replace(request, id=key)
-            if len(self.ready) + held >= ahead or self.ready and time.monotonic() - breath > .05:
-                breath, held = time.monotonic(), 0
-                yield None
-
-    def arrived(self, completions: list[Completion]) -> None:  # with keys for ids
-        "Keep and book what has arrived; the back end calls it, in any thread, before it yields them."
-        purposes = [self.waiting[completion.id][0].purpose for completion in completions]
-        answers = [Answer(c.id, c.text, c.finish, c.prompt_tokens, c.completion_tokens, c.seconds, self.llm.fingerprint, purpose)
-                   for c, purpose in zip(completions, purposes) if not c.error]
-        if answers and self.llm.ledger: self.llm.ledger.keep(answers)
-        for completion, purpose in zip(completions, purposes):
-            self.llm.book(completion, purpose, self.reserved.pop(completion.id, {}))
-
-    def deliver(self, completion: Completion | None = None) -> Iterator[Completion]:  # from the back end, None if there is none
-        "What can go to the caller now: the answer to one call, and those that needed none."
-        if completion is not None:
-            first, *others = self.waiting.pop(completion.id)
-            if completion.reason == 'timeout': logging.getLogger(__name__).warning('request %s: %s', first.id or completion.id, completion.error)
-            completion = replace(completion, cost=self.llm.cost(completion.prompt_tokens, completion.completion_tokens))
-            self.ready.extend((request.purpose, replace(completion, id=request.id or completion.id, cached=True)) for request in others)
-            yield replace(completion, id=first.id or completion.id)
-        while self.ready:
-            purpose, completion = self.ready.popleft()
-            self.llm.tally.add(completion, purpose)
-            yield completion
-
-# %% ../nbs/03_llm.ipynb #13a7d69b
+# %% ../nbs/03_llm.ipynb #0d5e84b8
 class KeptLLM:
     "Any back end with a ledger, a budget, prices and counts around it."
     def __init__(
@@ -352,7 +291,69 @@ class KeptLLM:
 
     def __enter__(self) -> 'KeptLLM': return self
 
-    def __exit__(self, *trouble) -> None: self.close()
+    def __exit__(self, *trouble: object) -> None: self.close()
+
+# %% ../nbs/03_llm.ipynb #abff080b
+UNBILLED = ('connection', 'rate_limit', 'bad_request', 'server_error', 'unknown_prompt', 'not_recorded')  # reasons for which no server takes money
+
+class Lane:
+    "The requests of one `generate` on their way to a back end, and its answers on their way back."
+    def __init__(
+        self,
+        llm: 'KeptLLM',               # whose ledger, budget and prices count
+        requests: Iterable[Request],  # what is asked
+        sampling: Sampling,           # how it is drawn
+    ):
+        self.llm, self.requests, self.max_tokens, self.stem = llm, iter(requests), sampling.max_tokens, _stem(sampling, llm.fingerprint)
+        self.ready: deque[tuple[str, Completion]] = deque()  # purpose and completion that needed no call
+        self.waiting: dict[str, list[Request]] = {}          # key -> requests that wait for its answer
+        self.reserved: dict[str, dict[str, float]] = {}      # key -> what its call may take at most
+        self.stopped = ''                                    # the limits that have no more room
+
+    def feed(self, ahead: int = 256) -> Iterator[Request | None]:  # ahead: at most so many answers wait for the caller
+        "The requests that need a call: what the back end reads."
+        breath, held = time.monotonic(), 0
+        for request in self.requests:
+            key = _key(request, self.stem)
+            if key in self.waiting:
+                self.waiting[key].append(request)
+                held += 1
+            elif self.llm.ledger and (answer := self.llm.ledger.get(key)):
+                self.ready.append((request.purpose, self.llm.recall(request.id or key, answer)))
+            else:
+                worst = self.llm.worst(request, self.max_tokens)
+                while not self.llm.budget.reserve(worst):
+                    if not self.waiting:
+                        self.stopped = ' and '.join(f'{self.llm.budget.limits[name]:g} {name}' for name in self.llm.budget.exceeded(worst))
+                        return
+                    yield None
+                self.reserved[key], self.waiting[key] = worst, [request]
+                yield replace(request, id=key)
+            if len(self.ready) + held >= ahead or self.ready and time.monotonic() - breath > .05:
+                breath, held = time.monotonic(), 0
+                yield None
+
+    def arrived(self, completions: list[Completion]) -> None:  # with keys for ids
+        "Keep and book what has arrived; the back end calls it, in any thread, before it yields them."
+        purposes = [self.waiting[completion.id][0].purpose for completion in completions]
+        answers = [Answer(c.id, c.text, c.finish, c.prompt_tokens, c.completion_tokens, c.seconds, self.llm.fingerprint, purpose)
+                   for c, purpose in zip(completions, purposes) if not c.error]
+        if answers and self.llm.ledger: self.llm.ledger.keep(answers)
+        for completion, purpose in zip(completions, purposes):
+            self.llm.book(completion, purpose, self.reserved.pop(completion.id, {}))
+
+    def deliver(self, completion: Completion | None = None) -> Iterator[Completion]:  # from the back end, None if there is none
+        "What can go to the caller now: the answer to one call, and those that needed none."
+        if completion is not None:
+            first, *others = self.waiting.pop(completion.id)
+            if completion.reason == 'timeout': logging.getLogger(__name__).warning('request %s: %s', first.id or completion.id, completion.error)
+            completion = replace(completion, cost=self.llm.cost(completion.prompt_tokens, completion.completion_tokens))
+            self.ready.extend((request.purpose, replace(completion, id=request.id or completion.id, cached=True)) for request in others)
+            yield replace(completion, id=first.id or completion.id)
+        while self.ready:
+            purpose, completion = self.ready.popleft()
+            self.llm.tally.add(completion, purpose)
+            yield completion
 
 # %% ../nbs/03_llm.ipynb #44449fef
 RULES_MODULES = ('instructgen.dynosaur.rules', 'instructgen.dynosaur.select', 'instructgen.bonito.rules')  # in the order in which they are asked
@@ -387,7 +388,7 @@ class RulesLLM:
 
     def close(self) -> None: pass
 
-# %% ../nbs/03_llm.ipynb #0b020d0d
+# %% ../nbs/03_llm.ipynb #cab22001
 def recorded_key(
     messages: Sequence[dict[str, str]] | str,  # of a request
     draw: int = 0,                             # of a request
@@ -395,6 +396,7 @@ def recorded_key(
     "The key by which a recorded answer is found."
     return content_hash([messages, draw], 32)
 
+# %% ../nbs/03_llm.ipynb #b70c8cbc
 class RecordedLLM:
     "A file of answers as an LLM."
     def __init__(
@@ -424,13 +426,9 @@ class RecordedLLM:
 
     def close(self) -> None: pass
 
-# %% ../nbs/03_llm.ipynb #bdb9c78c
+# %% ../nbs/03_llm.ipynb #72c1b946
 BACKENDS = {'rules': 'instructgen.llm', 'openai': 'instructgen.client', 'local': 'instructgen.local', 'vllm': 'instructgen.vllm',
             'recorded': 'instructgen.llm'}  # prefix -> module with `open_PREFIX(target, **options)`
-
-def open_rules(target: str = '', **options: Any) -> RulesLLM: return RulesLLM()
-
-def open_recorded(target: str, **options: Any) -> RecordedLLM: return RecordedLLM(target)
 
 def open_llm(
     spec: str,                                # 'rules', 'openai:MODEL', … as above
@@ -449,11 +447,11 @@ def open_llm(
     if prefix != 'rules' and not target: raise ValueError(f'{spec!r} says nothing after {prefix}: – want {prefix}:' + ('FILE' if prefix == 'recorded' else 'MODEL'))
     if concurrency < 1 or not timeout > 0: raise ValueError(f'concurrency is {concurrency} and timeout {timeout}, want 1 or more and more than 0')
     if not _exists(BACKENDS[prefix]): raise NotImplementedError(f'{prefix}: is not in this version of instructgen; it has ' + ', '.join(name for name, module in BACKENDS.items() if _exists(module)))
+    if prefix in ('rules', 'recorded'): return KeptLLM(RulesLLM() if prefix == 'rules' else RecordedLLM(target), None, budget, 0., 0.)
     backend = getattr(importlib.import_module(BACKENDS[prefix]), f'open_{prefix}')(target, concurrency=concurrency, timeout=timeout, **options)
-    if BACKENDS[prefix] == __name__: return KeptLLM(backend, None, budget, 0., 0.)
     return KeptLLM(backend, Ledger(ledger) if isinstance(ledger, str | Path) and str(ledger) else ledger or None, budget, price_in, price_out)
 
-# %% ../nbs/03_llm.ipynb #35b3864d
+# %% ../nbs/03_llm.ipynb #4c54f290
 @dataclass(frozen=True, slots=True)
 class Estimate:
     "What a run would take at most."
@@ -463,6 +461,7 @@ class Estimate:
     completion_tokens: int  # if every answer fills max_tokens
     money: float | None     # $ at the given prices, None without
 
+# %% ../nbs/03_llm.ipynb #d6196d03
 def estimate(
     llm: KeptLLM,                   # as `open_llm` gives it, with its ledger and prices
     requests: Iterable[Request],    # what would be asked

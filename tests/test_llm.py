@@ -302,7 +302,7 @@ def test_exactly_the_new_requests_are_sent(tmp_path):
 
 
 def test_kept_while_the_caller_is_busy(tmp_path):
-    with LLMServer() as server, Ledger(tmp_path / 'l') as reader, open_llm(f'openai:test@{server.url}', ledger=tmp_path / 'l', concurrency=10) as llm:
+    with LLMServer(delay=.05) as server, Ledger(tmp_path / 'l') as reader, open_llm(f'openai:test@{server.url}', ledger=tmp_path / 'l', concurrency=10) as llm:
         answers = llm.generate(prompts(100))
         next(answers)
         until = time.monotonic() + 3
