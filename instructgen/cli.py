@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'ESTIMATES', 'EXPECTED', 'join_pairs', 'read_parameters', 'run_command', 'reports_command', 'runs_command',
-           'export_command', 'push_command', 'main']
+           'select_command', 'export_command', 'push_command', 'main']
 
 # %% ../nbs/50_cli.ipynb #46b49cb4
 import sys
@@ -93,6 +93,25 @@ def runs_command(
     for run in list_runs(outputs_folder(folder)):
         parent = f'  after {run.parent}' if run.parent else ''
         typer.echo(f'{run.status:<12} {run.name:<40} {run.report}{parent}')
+
+# %% ../nbs/50_cli.ipynb #bff23c9f
+@app.command('select')
+def select_command(
+    folder: Annotated[str, typer.Argument(help='run folder to draw from')],
+    profile: Annotated[str, typer.Option(help='super_ni, longform or user')] = 'super_ni',
+    out: Annotated[str, typer.Option(help='folder to write to; default FOLDER/selection_PROFILE')] = '',
+    llm: Annotated[str, typer.Option(help='sorts tasks into categories and merges inputs: rules, openai:MODEL, …')] = 'rules',
+    categories: Annotated[str, typer.Option(help='CSV with task_id and category, which the LLM is then not asked for')] = '',
+    seed: Annotated[int, typer.Option(help='of the draw')] = 0,
+) -> None:
+    "Draw a smaller dataset from a run, as the paper does before it trains."
+    from instructgen.dataset_card import write_card, write_provenance
+    from instructgen.dynosaur.dataset import DatasetConfig, open_model
+    from instructgen.dynosaur.selection import write_selection
+    with open_model(DatasetConfig(llm=llm)) as model: place, chosen = write_selection(folder, profile, model, out=out, seed=seed, categories=categories)
+    if chosen.table.num_rows: write_provenance(place), write_card(place)
+    for note in chosen.notes: typer.echo(note)
+    typer.echo(f'{len(chosen.tasks):,} tasks and {chosen.table.num_rows:,} examples in {place}')
 
 # %% ../nbs/50_cli.ipynb #f7fb5519
 @app.command('export')

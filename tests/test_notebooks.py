@@ -435,7 +435,7 @@ FAULTS = [
     (imports_in_one_cell, with_cells(GOOD, Cell('code', '#| export\nimport json')), 'a second exported cell imports: import json'),
     (imports_in_one_cell, changed(GOOD, 3, 'import re', 'import re\nPATTERN = 1'), 'does more'),
     (imports_by_name, changed(GOOD, 3, 'import Task', 'import *'), 'import *'), (imports_by_name, changed(GOOD, 4, 'import test_eq', 'import *'), 'fastcore.test import *'),
-    (imports_by_name, changed(GOOD, 3, 'import re', 'import pyarrow as arrow'), 'pyarrow as pa'), (imports_by_name, changed(GOOD, 3, 'import re', 'import numpy as numeric'), 'numpy as numeric'),
+    (imports_by_name, changed(GOOD, 3, 'import re', 'import pyarrow as arrow'), 'pyarrow as arrow'), (imports_by_name, changed(GOOD, 3, 'import re', 'import numpy as numeric'), 'numpy as numeric'),
     (imports_by_name, changed(GOOD, 3, 'instructgen.records', '.records'), 'from .records'), (imports_by_name, changed(GOOD, 3, 'import Task', 'import Task as T'), 'records.Task as T'),
     (light_imports, changed(GOOD, 3, 'import re', 'import torch.nn'), 'torch.nn is imported at the top'),
     (one_public_symbol, changed(GOOD, 6, 'def _join', 'def join'), 'add_words, join'),
