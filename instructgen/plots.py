@@ -303,13 +303,14 @@ def plot_lengths(
     shown = f'n = {len(lengths):,}, mean {lengths.mean():.1f}, longest {lengths.max():,}' + (f'; the last bar holds {over} longer' if over else '')
     return _dress(ax, title, f'{shown}; {note}' if note else shown, unit)
 
-# %% ../nbs/41_plots.ipynb #c281d05d
+# %% ../nbs/41_plots.ipynb #da823358
 def label_counts(
     examples: pa.Table,     # with the columns task_id and output
     tasks: Sequence[Task],  # of those examples; only tasks with labels count
 ) -> pd.DataFrame:          # columns task (id), instruction, label, position (1 is the first that is listed), labels (how many), count, listed (whether the instruction lists them)
     "How often each label of each task is the answer."
-    grouped = examples.select(['task_id', 'output']).group_by(['task_id', 'output'], use_threads=False).aggregate([([], 'count_all')])
+    columns = pa.table({name: examples[name].cast(pa.string()) for name in ('task_id', 'output')})  # parts of a dataset have dictionaries of their own
+    grouped = columns.group_by(['task_id', 'output'], use_threads=False).aggregate([([], 'count_all')])
     found = {(row['task_id'], row['output']): row['count_all'] for row in grouped.to_pylist()}
     return pd.DataFrame([{'task': task.id, 'instruction': task.instruction, 'label': label, 'position': place, 'labels': len(task.labels), 'count': found.get((task.id, label), 0), 'listed': bool(task.suffix)}
                          for task in tasks for place, label in enumerate(task.labels, 1)],

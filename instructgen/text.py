@@ -244,7 +244,7 @@ def object_noun(
     head = re.sub("'s?$", '', phrase[-1]) if phrase else ''
     return singular(head) if len(head) > 1 and head.replace('-', '').isalpha() and head not in _FUNCTION | {'true', 'false', 'ones'} else ''
 
-# %% ../nbs/07_text.ipynb #509f148d
+# %% ../nbs/07_text.ipynb #31bd1926
 _VERBS = frozenset('''abbreviate accept accomplish act adapt add address adjust advise aggregate alter analyse analyze annotate anonymise anonymize answer anticipate apply argue arrange articulate ask assemble assess assign assume attempt author avoid
 balance brainstorm break build calculate capitalise capitalize caption capture categorise categorize change characterise characterize check choose cite clarify classify clean cluster code collect combine come comment compare compile complete compose
 compress compute conclude condense conduct connect consider construct continue contrast convert copy correct count craft create critique curate cut debate debug decide decipher decode decompose deduce define delete demonstrate derive describe design
@@ -255,10 +255,10 @@ organise organize outline output paraphrase parse perform persuade pick pinpoint
 rank rate read rearrange reason recall recite recognise recognize recommend reconstruct record redact refactor refine reformat reformulate refute relate remove render reorder reorganise reorganize repeat rephrase replace reply report represent
 reproduce research resolve respond restate restore restructure retrieve return reveal reverse review revise rewrite rhyme role-play run say scan schedule score search segment select send separate set share shorten show simplify simulate sketch solve
 sort specify spell split spot standardise standardize start state stop structure study submit substitute suggest sum summarise summarize supply support synthesise synthesize tag take talk teach tell test think title tokenise tokenize trace transcribe
-transform translate transliterate troubleshoot try turn uncover understand unscramble update use validate verify visualise visualize weigh write'''.split())
+transform translate transliterate troubleshoot try turn uncover understand unscramble update use validate verify visualise visualize weigh work write'''.split())
 _ALSO_NOUNS = frozenset('''answer address act advice attempt author balance break capture cause change check code comment conduct contrast copy count cut debate design document draft estimate form format grade group guess help highlight judge
 label link list look map mark match measure mention name number offer order output outline paraphrase plan play point practice present produce program quote rank rate reason record reply report research return review reverse run schedule score
-search segment set share show sketch sort split spot start state stop structure study sum supply support tag take talk test title trace try turn update use'''.split())
+search segment set share show sketch sort split spot start state stop structure study sum supply support tag take talk test title trace try turn update use work'''.split())
 _FILLERS = frozenset('please kindly just simply then now also first firstly next finally and or so you try attempt to not only either'.split())
 _FRAME = re.compile(r'''\b(?:your|the|our|my|this)\ (?:\w+\ )?(?:task|job|goal|objective|aim|role|mission|challenge|work|assignment)(?:\ here|\ now|\ in\ this\ task)?\ (?:is|will\ be|would\ be|should\ be)\ (?:to|that\ you|for\ you\ to)\ |
 (?:^|(?<=[,;:—–-]\ )|(?<=\ and\ )|(?<=\ where\ )|(?<=\ which\ )|(?<=\ then\ )|(?<=\ so\ ))(?:(?:please|then|so|and|now|next|first)\ )*(?:
