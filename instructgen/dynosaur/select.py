@@ -114,7 +114,7 @@ def _filters(profile: Profile, shown: dict[str, list[tuple[str, str]]], lengths:
              ('family_cap', profile.family_cap, capped), ('task_limit', profile.tasks, limited)]
     return [(rule, keep) for rule, wanted, keep in rules if wanted]
 
-# %% ../../nbs/14_dynosaur.select.ipynb #8ce27ac2
+# %% ../../nbs/14_dynosaur.select.ipynb #89cfa189
 def _by_task(table: pa.Table) -> dict[str, np.ndarray]:  # task id -> row numbers, in order
     ids = pc.cast(table['task_id'], pa.string()).combine_chunks().dictionary_encode()
     codes = ids.indices.to_numpy(zero_copy_only=False)
@@ -122,11 +122,11 @@ def _by_task(table: pa.Table) -> dict[str, np.ndarray]:  # task id -> row number
     return {ids.dictionary[int(codes[rows[0]])].as_py(): rows for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(rows)}
 
 def _shown(table: pa.Table, rows: dict[str, np.ndarray], tasks: list[Task], count: int = 5) -> dict[str, list[tuple[str, str]]]:  # (input, output) of the first examples of each task, by split and row
-    def first(numbers: np.ndarray) -> list[tuple[str, str]]:
-        places = pa.table({'split': table['split'].take(numbers).cast(pa.string()), 'row': table['row'].take(numbers), 'number': numbers})
-        few = table.select(['input', 'output']).take(places.sort_by([('split', 'ascending'), ('row', 'ascending')])['number'].slice(0, count))
-        return list(zip(few['input'].to_pylist(), few['output'].to_pylist()))
-    return {task.id: first(rows[task.id]) if task.id in rows else [] for task in tasks}
+    split, row = np.array(table['split'].cast(pa.string()).fill_null('').to_pylist(), dtype=str), table['row'].fill_null(0).to_numpy()
+    first = {task.id: numbers[np.lexsort((row[numbers], split[numbers]))][:count] for task in tasks if (numbers := rows.get(task.id)) is not None}
+    few = table.select(['input', 'output']).take(np.concatenate([np.array([], np.int64), *first.values()]))  # once for all tasks: a look-up in thousands of chunks is slow
+    pairs = iter(zip(few['input'].to_pylist(), few['output'].to_pylist()))
+    return {task.id: [next(pairs) for _ in first.get(task.id, ())] for task in tasks}
 
 def mean_words(
     table: pa.Table,              # with the columns task_id and output
@@ -137,8 +137,8 @@ def mean_words(
     means = pa.table({'task': pc.cast(table['task_id'], pa.string()), 'words': counts}).group_by('task', use_threads=False).aggregate([('words', 'mean')])
     return dict(zip(means['task'].to_pylist(), means['words_mean'].to_pylist()))
 
-# %% ../../nbs/14_dynosaur.select.ipynb #ca63dbca
-def _thinned(rows: dict[str, np.ndarray], tasks: list[Task], ids: pa.ChunkedArray, limit: int, seed: int) -> dict[str, np.ndarray]:  # at most `limit` rows of each task, chosen by their ids
+# %% ../../nbs/14_dynosaur.select.ipynb #60838783
+def _thinned(rows: dict[str, np.ndarray], tasks: list[Task], ids: pa.Array, limit: int, seed: int) -> dict[str, np.ndarray]:  # at most `limit` rows of each task, chosen by their ids
     def drawn(numbers: np.ndarray) -> np.ndarray:
         if not limit or len(numbers) <= limit: return numbers
         names = ids.take(numbers).to_pylist()
@@ -181,7 +181,7 @@ def select(
         left = [task for task in before if task.id in ids]
         rejected += [Rejected('task', task.id, rule, task.text, task.source) for task in before if task.id not in ids]
         counts.append(_record(rule, before, left, _examples(before, rows), _examples(left, rows)))
-    chosen = _thinned(rows, left, table['id'], profile.examples, seed)
+    chosen = _thinned(rows, left, table['id'].combine_chunks(), profile.examples, seed)
     rejected += [Rejected('row', task.id, 'example_limit', task.text, task.source, more) for task in left if (more := len(rows[task.id]) - len(chosen[task.id]))]
     table = table.take(np.sort(np.concatenate([np.array([], np.int64), *chosen.values()])))
     counts.append(_record('example_limit', left, left, _examples(left, rows), len(table)))
