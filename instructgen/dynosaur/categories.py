@@ -110,9 +110,10 @@ Title Generation : +\b(?:titles?|headlines?|subject lines?)\b(?= *(?:$|[.,;]|for
 Data to Text : +(?:table|triples?|structured data|structured information|meaning representation|key-value|attributes?|knowledge graph|data record|set of (?:concepts|words|facts))\b.{0,80}\b(?:sentence|text|description|paragraph|summary|verbali[sz])|(?:sentence|text|description|paragraph|verbali[sz]\w*)\b.{0,80}\b(?:table|triples?|structured data|meaning representation|attributes|concepts|keywords|given words)\b
 Grammar Error Correction : (?:correct|fix|repair|remove|edit)\w*\b.{0,50}\b(?:grammar|grammatical\w*|ungrammatical|disfluen\w+|errors? in the (?:sentence|text))|grammatical(?:ly correct)? (?:version|form)|corrected (?:sentence|version)'''.strip().splitlines()  # 'category : pattern', the first that fits counts
 
-# %% ../../nbs/14_dynosaur.categories.ipynb #a22a6793
+# %% ../../nbs/14_dynosaur.categories.ipynb #0f90630c
 KEYWORDS = r'''
 Translation : >^translate
+Wrong Candidate Generation : +\b(?:wrong|incorrect|implausible|false|distractor|misleading) (?:\w+ )?(?:answer|option|choice|candidate|ending)|distractor
 Summarization : >^summari[sz]e|(?:summary|highlight|abstract|point)$
 Question Generation : >^(?:write|generate|ask|create|provide|formulate|predict|compose|produce|construct|suggest|pose|come|craft|design|give) question$
 Dialogue Generation : >^(?:write|generate|create|provide|formulate|predict|compose|produce|suggest|continue|give) (?:utterance|response|reply|message|turn|dialogue|conversation)$
@@ -159,9 +160,8 @@ Coherence Classification : =coheren
 Linguistic Probing : =\b(?:tense|plural|singular|passive|subject of the (?:main|sentence)|number of clauses|negation)\b
 '''.strip().splitlines()  # the same for categories with a subject or labels
 
-# %% ../../nbs/14_dynosaur.categories.ipynb #44c5fabf
+# %% ../../nbs/14_dynosaur.categories.ipynb #79e0bbb0
 TEXT_KEYWORDS = r'''
-Wrong Candidate Generation : +\b(?:wrong|incorrect|implausible|false|distractor|misleading) (?:\w+ )?(?:answer|option|choice|candidate|ending)|distractor
 Question Decomposition : decompos|sub-?questions?
 Question Generation : +(?:generate|write|ask|create|provide|formulate|predict|compose|produce|construct|identify|suggest|pose|come up with|what is)\b[^.]{0,60}\bquestions?\b(?![^.]{0,40}\banswer (?:it|them))|\bquestions? (?:that|which|whose|for|to) .{0,40}\b(?:answer|asked)
 Dialogue State Tracking : dialogu?e state|\bslots?\b

@@ -56,7 +56,7 @@ def fuse_text(
     else: first = re.sub(r'\b(?:the|a|an|this) (?:following|given|provided) ', 'this ', first.rstrip('.:!? '), count=1)
     return ' '.join([f'{first}: {input.strip()}', *rest]) if not rest or re.search(r'[.!?]$', input.strip()) else ' '.join([f'{first}: {input.strip()}.', *rest])
 
-# %% ../../nbs/14_dynosaur.fusion.ipynb #caa3acfe
+# %% ../../nbs/14_dynosaur.fusion.ipynb #90743f26
 _SMALL = frozenset('a an the is are of this that and or to in for'.split())  # words that a merged sentence may drop
 
 def read_request(
@@ -84,7 +84,8 @@ def check_request(
     if not has: return 'fuse_empty'
     if len(request) > len(instruction) + len(input) + 200: return 'fuse_too_long'
     lost = Counter(words(input)) - has
-    if input.strip() not in request and (any(word not in may_go for word in lost) or not set(words(input)) - may_go): return 'fuse_lost_input'
+    whole = re.search(rf'(?<!\w){re.escape(input.strip())}(?!\w)', request)  # "Emma" is not in "Emmanuel"
+    if not whole and (any(word not in may_go for word in lost) or not set(words(input)) - may_go): return 'fuse_lost_input'
     if any(set(words(label)) - set(has) for label in labels): return 'fuse_lost_labels'
     new = [word for word in words(output) if word not in before]
     return 'fuse_answers' if new and not [word for word in words(output) if word not in has] else ''
