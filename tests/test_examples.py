@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from instructgen.dynosaur.examples import REASONS, apply_tasks, count_cut, draw_rows, judge_output, label_suffix, label_tasks, make_examples, sample_rows, used_splits
 from instructgen.dynosaur.fields import RULES, get_value
-from instructgen.dynosaur.values import field_texts, text_column
+from instructgen.dynosaur.values import field_texts, share_room, text_column
 from instructgen.records import EXAMPLE_SCHEMA, Field, SourceCard, Split, Task
 from instructgen.sources import find_sources, read_rows
 
@@ -177,6 +177,24 @@ def test_a_long_input_is_cut_with_a_mark_and_counted():
     assert apply(rows, ['text'], 'answer', PUBLISHED)[1]['input'][0].as_py() == ('word ' * 500).strip()[:2000]
 
 
+def test_a_long_first_field_does_not_push_out_the_others():
+    "Of ContractNLI, one example of a hundred was left."
+    rows = make_rows(contract=['All of it is secret. ' * 300] * 4, claim=['Nothing may be told.', 'Some may be told.', 'It ends soon.', 'x ' * 2000], label=['yes', 'no', 'yes', 'no'])
+    _, table, dropped = apply(rows, ['contract', 'claim'], 'label')
+    texts = table['input'].to_pylist()
+    assert len(texts) == 4 and not dropped and all(len(text) <= 2000 for text in texts) and count_cut(table, CAREFUL) == 4
+    assert texts[1].startswith('The contract is All of it') and texts[1].endswith(' […]. The claim is Some may be told.')
+    assert 900 < texts[3].index('The claim is') < 1100                      # two long fields share the room
+    assert len(set(apply(rows, ['contract', 'claim'], 'label', PUBLISHED)[1]['input'].to_pylist())) == 1
+
+
+def test_an_answer_that_was_cut_away_is_not_learnt():
+    rows = make_rows(passage=['The start. ' * 400 + 'Rome is at the end.', 'Rome is at the start. ' * 400, 'Rome.'], question=['Which city?'] * 3, city=['Rome'] * 3, label=['Rome', 'Oslo', 'Rome'])
+    _, table, dropped = apply(rows, ['passage', 'question'], 'city', replace(CAREFUL, drop_single_label=False, max_distinct_share=.1))
+    assert table['row'].to_pylist() == [1, 2] and dropped == {'answer_cut': 1}
+    assert len(apply(rows, ['passage', 'question'], 'city', replace(PUBLISHED, drop_single_label=False))[1]) == 3
+
+
 def test_texts_that_no_file_can_hold_and_formats_that_are_data():
     rows = make_rows(**{'{value}': ['a {name} b', 'c'], 'x': ['1', '2']})
     task = replace(make_task(['{value}', 'x'], 'x'), instruction='Say \ud800 {labels}', inputs=('{value}',))
@@ -282,18 +300,37 @@ def reference_value(row, name, rules):
 
 
 def reference_input(row, names, rules):
-    code, parts = rules.input_format == 'code', []
+    "The input whole, and as it is written."
+    code, found = rules.input_format == 'code', []
     for name in names:
         value = reference_value(row, name, rules)
         listed = isinstance(value, list)
         if listed:
             choices = 'choice' in name.lower()
             value = ', '.join(f"{chr(65 + place)}. '{item}'" if choices else f"'{item}'" for place, item in enumerate(value))
-        if value is None or value == '' and len(names) > 1 and not code: return None
-        if len(names) == 1: return value
+        if value is None or value == '' and len(names) > 1 and not code: return None, None
+        found.append((name, value, listed))
+    whole = reference_join(found, rules)
+    if len(whole) <= rules.max_input_chars: return whole, whole
+    room, text = sum(len(value) for _, value, _ in found) + rules.max_input_chars - len(whole) - len(found), whole
+    if len(found) > 1 and not code and room >= 20 * len(found):
+        level = max(level for level in range(room + 1) if sum(min(len(value), level) for _, value, _ in found) <= room)   # every value up to one level
+        spare = room - sum(min(len(value), level) for _, value, _ in found)
+        shares = {}
+        for _, name, value in sorted(((len(value), place), name, value) for place, (name, value, _) in enumerate(found))[::-1]:   # what is left goes to the longest
+            shares[name] = min(len(value), level) + (1 if len(value) > level and spare > 0 else 0)
+            spare -= shares[name] > level
+        text = reference_join([(name, value if len(value) <= shares[name] else value[:max(shares[name] - 4, 1)].rstrip() + ' […]', listed) for name, value, listed in found], rules)
+    return whole, text if len(text) <= rules.max_input_chars else text[:rules.max_input_chars - len(rules.cut_mark)].rstrip() + rules.cut_mark if rules.cut_mark else text[:rules.max_input_chars]
+
+
+def reference_join(found, rules):
+    code, parts = rules.input_format == 'code', []
+    if len(found) == 1: return found[0][1]
+    for name, value, listed in found:
         if listed and not rules.name_lists: parts.append(f' {value}.')
         elif code: parts.append(f"{name} is '{value}'. ")
-        else: parts.append(f"The {name} is {value}{'' if value[-1] in '.!?。！？।…' else '.'}")
+        else: parts.append(f"The {name.replace('.', ' ')} is {value}{'' if value[-1] in '.!?。！？।…' else '.'}")
     return ('' if code else ' ').join(parts)
 
 
@@ -303,7 +340,7 @@ def reference_examples(tasks, rows, card, rules):
     for task in sorted(tasks, key=lambda task: task.id):
         found, seen, stopped = [], set(), False
         for row in rows.to_pylist():
-            output, text = reference_value(row, task.output, rules), reference_input(row, task.inputs, rules)
+            output, (whole, text) = reference_value(row, task.output, rules), reference_input(row, task.inputs, rules)
             nothing = output is None or isinstance(output, list)
             rule = ('list_output' if isinstance(output, list) else 'missing_output' if nothing else 'stopped' if stopped else
                     'empty_output' if output == '' and rules.empty_output == 'skip' else
@@ -312,8 +349,8 @@ def reference_examples(tasks, rows, card, rules):
             stopped = stopped or nothing and rules.list_output == 'stop'
             if not rule:
                 output = output[:rules.max_output_chars]
-                if len(text) > rules.max_input_chars: text = text[:rules.max_input_chars - len(rules.cut_mark)]; text = text.rstrip() + rules.cut_mark if rules.cut_mark else text
-                if (text, output) in seen and rules.repeated_row == 'skip': rule = 'repeated_row'
+                if rules.long_output == 'skip' and not task.labels and len(output) > 3 and output in whole and output not in text: rule = 'answer_cut'
+                elif (text, output) in seen and rules.repeated_row == 'skip': rule = 'repeated_row'
             if rule: dropped[task.id, rule] += 1; continue
             seen.add((text, output))
             found.append((f"{task.id}-{row['__split']}-{row['__row']}", text, output))
@@ -328,7 +365,7 @@ def reference_examples(tasks, rows, card, rules):
     return examples, dropped
 
 
-words = st.one_of(st.sampled_from(['yes', 'no', 'a b', ' x ', '', '  ', '\n\u2003', 'é.', '好。', 'q?', "it's", 'word ' * 9, '🙂' * 30]), st.text(st.characters(codec='utf-8'), max_size=5))
+words = st.one_of(st.sampled_from(['yes', 'no', 'a b', ' x ', '', '  ', '\n\u2003', 'é.', '好。', 'q?', "it's", 'word ' * 9, '🙂' * 30, 'first second. ' * 6 + 'last', 'last']), st.text(st.characters(codec='utf-8'), max_size=5))
 COLUMNS = {'text': (pa.string(), words), 'other': (pa.large_string(), words), 'label': (pa.string(), st.sampled_from(['yes', 'no', 'maybe'])),
            'number': (pa.int64(), st.integers(-3, 3)), 'score': (pa.float64(), st.one_of(st.sampled_from([1., 2.5, float('nan'), 1e20, -0.]), st.floats(width=32))), 'flag': (pa.bool_(), st.booleans()),
            'choices': (pa.list_(pa.string()), st.lists(st.one_of(words, st.none()), max_size=3)), 'counts': (pa.list_(pa.int64()), st.lists(st.one_of(st.integers(0, 2), st.none()), max_size=3)),
@@ -342,7 +379,7 @@ def tables(draw):
     size = draw(st.integers(1, 14))
     return make_rows(**{name: pa.array(draw(st.lists(st.one_of(st.none(), values, values), min_size=size, max_size=size)), kind) for name, (kind, values) in COLUMNS.items()})
 
-TINY = {name: replace(rules, max_input_chars=40, max_output_chars=20) for name, rules in RULES.items()}
+TINY = {name: replace(rules, max_input_chars=100, max_output_chars=20) for name, rules in RULES.items()}
 some_tasks = st.lists(st.builds(lambda names, output, labels: make_task(names, output, labels=labels), st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
                                 st.sampled_from(NAMES), st.sampled_from([(), ('yes', 'no')])), min_size=1, max_size=5, unique_by=lambda task: task.id)
 
@@ -376,6 +413,14 @@ def test_a_judgement_holds_what_it_says(rows, name, preset):
     seen = {text for text in texts.to_pylist() if text is not None and (text or preset == 'published')}
     assert set(labels) <= seen and (not labels or set(labels) == seen and len(labels) <= 10)
     assert rule in ('', 'nonscalar_output', 'empty_output', 'single_label', 'imbalanced') and (rule != 'single_label' or len(seen) == 1)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=6), st.integers(0, 200))
+def test_room_is_shared_fairly(lengths, room):
+    shares = share_room(lengths, room)
+    assert all(0 <= share <= length for share, length in zip(shares, lengths)) and sum(shares) == min(room, sum(lengths))
+    cut = [share for share, length in zip(shares, lengths) if share < length]
+    assert not cut or max(cut) - min(cut) <= 1 and all(share <= max(cut) for share in shares)     # nobody keeps more than those who are cut
 
 
 @pytest.mark.parametrize('values, wanted', [(pa.array([1, None], pa.int8()), ['1', None]), (pa.array([b'x']), [None]), (pa.array([[1]]), [None]), (pa.array(['a', 'a ']).dictionary_encode(), ['a', 'a']),

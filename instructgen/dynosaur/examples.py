@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HELD_OUT', 'LABEL_SENTENCE', 'REASONS', 'used_splits', 'draw_rows', 'sample_rows', 'label_suffix', 'judge_output',
-           'label_tasks', 'check_outputs', 'check_inputs', 'count_cut', 'mark_repeats', 'count_lost', 'example_table',
-           'make_examples', 'apply_tasks']
+           'label_tasks', 'check_outputs', 'check_inputs', 'mark_cut_answers', 'count_cut', 'mark_repeats',
+           'count_lost', 'example_table', 'make_examples', 'apply_tasks']
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #93dde7f4
+# %% ../../nbs/13_dynosaur.examples.ipynb #c9c19492
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .fields import RULES, Rules
-from .values import FIELD_FORMAT, byte_lengths, field_column, field_texts, input_column, one_chunk, text_column
+from .values import FIELD_FORMAT, byte_lengths, cut_inputs, field_column, field_texts, input_column, one_chunk, text_column
 from ..records import EXAMPLE_SCHEMA, Field, Rejected, SourceCard, Split, Task, content_hash
 from ..sources import read_table
 
@@ -165,8 +165,8 @@ def label_tasks(
                                   task_type='classification' if labels else 'generation'))
     return kept, rejected
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #fa6f85c7
-REASONS = ('', 'missing_label', 'missing_output', 'list_output', 'stopped', 'empty_output', 'long_output', 'missing_input', 'empty_input',
+# %% ../../nbs/13_dynosaur.examples.ipynb #43d98f98
+REASONS = ('', 'missing_label', 'missing_output', 'list_output', 'stopped', 'empty_output', 'long_output', 'missing_input', 'empty_input', 'answer_cut',
            'repeated_row', 'conflicting_label')   # why a task loses a row; a row's reason is kept as its place in here
 
 def _mark(why: np.ndarray, bad: pa.BooleanArray, reason: str) -> None:   # in place, where there is no reason yet
@@ -192,29 +192,38 @@ def check_outputs(
         else: texts = pc.utf8_slice_codeunits(texts, 0, rules.max_output_chars)
     return texts, why
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #3ea3d1dd
+# %% ../../nbs/13_dynosaur.examples.ipynb #29986bc5
 def check_inputs(
-    texts: pa.StringArray,   # from `input_column`
-    rules: Rules,            # `max_input_chars`, `cut_mark`
-) -> tuple[pa.StringArray, np.ndarray]:   # inputs as they are written; reasons, 0 for a good row
-    "The inputs of a task, cut where they are too long, and what is wrong with each."
+    texts: pa.StringArray,   # from `cut_inputs`
+) -> np.ndarray:             # reasons, 0 for a good row
+    "What is wrong with each input."
     why = np.zeros(len(texts), np.int8)
     if texts.null_count: why[texts.is_null().to_numpy(zero_copy_only=False)] = REASONS.index('missing_input')
-    lengths = byte_lengths(texts)
-    if lengths.min(initial=1) == 0: _mark(why, pc.equal(texts, ''), 'empty_input')
-    if lengths.max(initial=0) > rules.max_input_chars:
-        short = pc.utf8_slice_codeunits(texts, 0, max(rules.max_input_chars - len(rules.cut_mark), 0))
-        if rules.cut_mark: short = pc.binary_join_element_wise(pc.utf8_rtrim_whitespace(short), rules.cut_mark, '')
-        texts = pc.if_else(pc.greater(pc.utf8_length(texts), rules.max_input_chars), short, texts)
-    return texts, why
+    if byte_lengths(texts).min(initial=1) == 0: _mark(why, pc.equal(texts, ''), 'empty_input')
+    return why
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #4452147a
+# %% ../../nbs/13_dynosaur.examples.ipynb #048c0873
+def mark_cut_answers(
+    why: np.ndarray,            # reasons, changed in place for rows that had none
+    whole: pa.StringArray,      # inputs before they were cut
+    given: pa.StringArray,      # inputs as they are written
+    outputs: pa.StringArray,    # of the task
+) -> None:                      # marks `answer_cut`
+    "Mark the rows whose output stands only in the part of the input that was cut away."
+    cut = pc.not_equal(whole, given).fill_null(False).to_numpy(zero_copy_only=False)
+    for place in np.flatnonzero(cut & (why == 0)).tolist():
+        answer = outputs[place].as_py()
+        if len(answer) > 3 and answer in whole[place].as_py() and answer not in given[place].as_py(): why[place] = REASONS.index('answer_cut')
+
+# %% ../../nbs/13_dynosaur.examples.ipynb #c7c1687c
 def count_cut(
     table: pa.Table,   # examples
-    rules: Rules,      # `cut_mark`
+    rules: Rules,      # `cut_mark`, `max_input_chars`
 ) -> int:              # 0 where the rules have no mark
-    "How many inputs were cut."
-    return pc.sum(pc.ends_with(table['input'], rules.cut_mark)).as_py() or 0 if rules.cut_mark else 0
+    "How many inputs were cut: those that have the mark and are about as long as they may be."
+    if not rules.cut_mark: return 0
+    long = pc.greater(pc.utf8_length(table['input']), .9 * rules.max_input_chars)
+    return pc.sum(pc.and_(long, pc.match_substring(table['input'], rules.cut_mark.strip()))).as_py() or 0
 
 # %% ../../nbs/13_dynosaur.examples.ipynb #1576e6fa
 def mark_repeats(
@@ -236,7 +245,7 @@ def mark_repeats(
     owners, answers = np.unique(left[first], return_counts=True)
     why[live[~repeated & np.isin(left, owners[answers > 1])]] = REASONS.index('conflicting_label')
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #b615b6ee
+# %% ../../nbs/13_dynosaur.examples.ipynb #d9fea905
 def count_lost(
     why: np.ndarray,           # reasons of the rows of a task
     task_id: str,              # of the task
@@ -250,7 +259,7 @@ def count_lost(
     for reason in np.flatnonzero(np.bincount(why, minlength=len(REASONS)))[int(not why.all()):].tolist():
         found = np.flatnonzero(why == reason)
         columns = (one_chunk(rows['__split']), one_chunk(rows['__row']), inputs, outputs)
-        shown = ([str(column[place])[:70] for column in columns] for place in found[:3].tolist())
+        shown = ([str(column[place])[:70] if column[place].is_valid else '' for column in columns] for place in found[:3].tolist())
         texts = [f'{split}-{row}: {given!r} -> {answer!r}' for split, row, given, answer in shown]
         rejected.append(Rejected('row', task_id, REASONS[reason], ' | '.join(texts), where, len(found)))
     return rejected
@@ -288,13 +297,14 @@ def example_table(
         'instruction': _dictionary([task.text for task, _, _, _ in chosen], same), 'task_type': _dictionary([task.task_type for task, _, _, _ in chosen], same)}
     return pa.table([columns[name] for name in EXAMPLE_SCHEMA.names], schema=EXAMPLE_SCHEMA)
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #b949bb65
-def _inputs(values: dict, names: tuple[str, ...], size: int, rules: Rules, field_format: str) -> tuple[pa.StringArray, np.ndarray, np.ndarray | None]:
-    texts, why = check_inputs(input_column(values, names, rules, field_format) if names else pa.repeat('', size), rules)
+# %% ../../nbs/13_dynosaur.examples.ipynb #c52108c1
+def _inputs(values: dict, names: tuple[str, ...], size: int, rules: Rules, field_format: str) -> tuple:   # whole and cut texts, reasons, numbers
+    whole = input_column(values, names, rules, field_format) if names else pa.repeat('', size)
+    texts = cut_inputs(whole, values, names, rules, field_format)
+    why, codes = check_inputs(texts), texts.dictionary_encode()
     if not names and rules.missing_input == 'keep': why[:] = 0   # a task without inputs, only where it was asked for
-    codes = texts.dictionary_encode()
-    if len(codes.dictionary) + codes.null_count == size: return texts, why, None   # no two inputs are equal
-    return texts, why, (codes.indices.fill_null(-1) if codes.null_count else codes.indices).to_numpy()
+    if len(codes.dictionary) + codes.null_count == size: return whole, texts, why, None   # no two inputs are equal
+    return whole, texts, why, (codes.indices.fill_null(-1) if codes.null_count else codes.indices).to_numpy()
 
 def make_examples(
     tasks: Iterable[Task],                 # of one source, from `label_tasks`
@@ -318,8 +328,9 @@ def make_examples(
         if task.inputs not in inputs: inputs[task.inputs] = _inputs(values, task.inputs, len(rows), rules, field_format)
         if task.output not in outputs:
             outputs[task.output] = check_outputs(*values[task.output], task.output in fields and bool(fields[task.output].labels), rules)
-        (given, bad, numbers), (answers, why) = inputs[task.inputs], outputs[task.output]
+        (whole, given, bad, numbers), (answers, why) = inputs[task.inputs], outputs[task.output]
         why = np.where(why, why, bad)
+        if whole is not given and rules.long_output == 'skip' and not task.labels: mark_cut_answers(why, whole, given, answers)
         if numbers is not None and rules.repeated_row == 'skip': mark_repeats(why, numbers, answers, bool(task.labels))
         if why.any(): rejected += count_lost(why, task_id, rows, given, answers, card.name)
         found = np.flatnonzero(why == 0)
