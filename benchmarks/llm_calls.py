@@ -30,19 +30,17 @@ def messages(number: int, system: str = SYSTEM) -> list[dict]:
 
 def measure(url: str, prompts: int, ledger: str = '', system: str = SYSTEM, start: int = 0, **options) -> dict:
     "One run through `open_llm`: what came back, and what it took."
-    began = time.time()
     from instructgen.llm import Request, Sampling, open_llm
     sampling = Sampling(max_tokens=options.pop('max_tokens', 256))
-    cpu, wall, reasons, done, first = _cpu(), time.perf_counter(), {}, 0, 0.
+    cpu, wall, reasons, done = _cpu(), time.perf_counter(), {}, 0
     with open_llm(f'openai:test@{url}', ledger=ledger, concurrency=100, **{'timeout': 60., **options}) as llm:
         for completion in llm.generate((Request(messages(number, system), f'{number}') for number in range(start, prompts)), sampling):
             done += 1
-            first = first or not completion.cached and time.time()
             if completion.error: reasons.setdefault(completion.reason, []).append(completion.id)
         counted = llm.statistics()
     seconds = time.perf_counter() - wall
     return {'prompts': prompts - start, 'completions': done, 'seconds': round(seconds, 2), 'rows_per_second': round((prompts - start) / seconds), 'cpu_ms_per_row': round(1000 * (_cpu() - cpu) / (prompts - start), 2),
-            'peak_mb': _peak(), 'calls': counted.calls, 'hits': counted.hits, 'errors': {name: len(ids) for name, ids in reasons.items()}, 'retries': counted.retries, 'began': began}
+            'peak_mb': _peak(), 'calls': counted.calls, 'hits': counted.hits, 'errors': {name: len(ids) for name, ids in reasons.items()}, 'retries': counted.retries}
 
 
 def bare(url: str, prompts: int) -> dict:
@@ -138,10 +136,10 @@ def latency(folder: Path):
 
 
 def hanging(folder: Path):
-    "2,000 prompts, 1 % of the requests never answered, time-out 2 s"
+    "2,000 prompts, 1 % of which are never answered, time-out 2 s"
     with Server(delay=.05, hang=.01) as server:
         yield 'instructgen with ledger', child('measure', url=server.url, prompts=2000, ledger=str(folder / 'hang.sqlite'), timeout=2.)
-        server.set(hang=0)
+        server.set(hang=0.)
         yield 'resumed', child('measure', url=server.url, prompts=2000, ledger=str(folder / 'hang.sqlite'), timeout=2.)
 
 
@@ -156,11 +154,12 @@ def killed(folder: Path):
             process.wait()
             time.sleep(.2)
             before = server.stats()
+            server.set()
             began = time.time()
             result = child('measure', url=server.url, prompts=2000, ledger=ledger)
-            stats = server.stats()
-            server_first = began + result['to_first_call'] if 'to_first_call' in result else None
-            yield f'killed at {share:.0%}', {**result, 'answered_before': before['answers'], 'paid_twice': stats['answered_twice'], 'sent_twice': stats['requests'] - 2000, 'started': began, 'first': server_first}
+            after = server.stats()
+            yield f'killed at {share:.0%}', {'completions': result['completions'], 'hits': result['hits'], 'answered_before': before['answers'], 'asked_after': after['requests'],
+                                             'paid_twice': before['answers'] + after['answers'] - 2000, 'seconds_to_first_new_request': round(after['first'] - began, 2)}
 
 
 def grown(folder: Path):
@@ -188,7 +187,7 @@ def main():
         print(f'\n{name}: {SCENARIOS[name].__doc__}', flush=True)
         with tempfile.TemporaryDirectory() as folder:
             for label, result in SCENARIOS[name](Path(folder)):
-                print(f'  {label:38}', ', '.join(f'{key} {value}' for key, value in result.items() if value not in ({}, None) and key not in ('began', 'started')), flush=True)
+                print(f'  {label:38}', ', '.join(f'{key} {value}' for key, value in result.items() if value not in ({}, None)), flush=True)
 
 
 if __name__ == '__main__': main()

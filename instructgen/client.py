@@ -132,7 +132,7 @@ def read_retry_after(
         return max(0., parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now))
     except ValueError: return 0.
 
-# %% ../nbs/04_client.ipynb #a1286efe
+# %% ../nbs/04_client.ipynb #3991ff37
 def _certificates() -> ssl.SSLContext | bool:  # True is the package's own list
     for name in ('SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'CURL_CA_BUNDLE', 'SSL_CERT_DIR'):
         if path := os.environ.get(name):
@@ -148,7 +148,7 @@ def _open_http(endpoint: Endpoint, concurrency: int) -> tuple[Any, tuple[type, .
     key = {'Authorization': f'Bearer {endpoint.key}'} if endpoint.key else {}
     fixed = {'Accept': 'application/json', 'Content-Type': 'application/json', 'User-Agent': 'instructgen', **key, **endpoint.headers}
     limits = http.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-    return openai.DefaultAioHttpClient(timeout=None, limits=limits, verify=_certificates(), follow_redirects=False, headers=fixed, params=endpoint.query), (http.HTTPError, http.StreamError, aiohttp.ClientError, OSError)
+    return openai.DefaultAioHttpClient(timeout=None, limits=limits, verify=_certificates(), follow_redirects=False, headers=fixed, params=endpoint.query or None), (http.HTTPError, http.StreamError, aiohttp.ClientError, OSError)
 
 # %% ../nbs/04_client.ipynb #773defb7
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Outcome:
     retry_after: float = 0.    # seconds that it asks to wait, 0 if it does not say
     again: bool = False        # whether another sending may help
 
-# %% ../nbs/04_client.ipynb #b7a48b15
+# %% ../nbs/04_client.ipynb #61581b03
 class Wire:
     "The connection to one endpoint."
     def __init__(
@@ -170,6 +170,7 @@ class Wire:
     ):
         self.endpoint, self.timeout, self.adapted = endpoint, timeout, {}
         self.http, self.errors = _open_http(endpoint, concurrency)
+        self.urls = {path: self.http.build_request('POST', endpoint.url + path).url for path in ('/completions', '/chat/completions')}  # parsed once
 
     async def ask(self, request: Request, sampling: Sampling) -> Outcome:
         "Send a request once, or again if the endpoint does not take one of its fields; raises what concerns all requests."
@@ -177,7 +178,7 @@ class Wire:
         while outcome is None:
             path, body = build_body(request, sampling, self.endpoint.model, self.adapted)
             try:
-                async with asyncio.timeout(self.timeout): response = await self.http.post(self.endpoint.url + path, content=json.dumps(body).encode())
+                async with asyncio.timeout(self.timeout): response = await self.http.post(self.urls[path], content=json.dumps(body).encode())
             except TimeoutError: return Outcome(failure(request.id, 'timeout', f'no answer within {self.timeout:g} s', self.timeout), again=True)
             except self.errors as error: return self.lose(error, request, time.perf_counter() - started)
             if response.status_code != 200: outcome = self.refuse(response, request, body, time.perf_counter() - started)

@@ -41,7 +41,7 @@ class Behaviour:
     fail: float = 0.             # share of 500
     garbage: float = 0.          # share of answers that are no JSON
     empty: float = 0.            # share of empty bodies
-    hang: float = 0.             # share that is never answered
+    hang: float = 0.             # share of prompts that are never answered, however often they are sent
     cut: float = 0.              # share that ends at its length
     truncate: float = 0.         # share whose connection closes in the middle of the body
     refusal: float = 0.          # share that is refused by the model
@@ -143,9 +143,10 @@ class LLMServer:
             words = words[1].split()
             fault = words[min(tries, len(words) - 1)]
             return '' if fault == 'ok' else fault
+        if like.hang and random.Random(prompt).random() < like.hang: return 'hang'
         if like.parallel and self.counts.flying > like.parallel: return '503'
         if like.rate and not self.take(): return '429'
-        for name, share in (('429', like.refuse), ('500', like.fail), ('garbage', like.garbage), ('empty', like.empty), ('hang', like.hang),
+        for name, share in (('429', like.refuse), ('500', like.fail), ('garbage', like.garbage), ('empty', like.empty),
                             ('cut', like.cut), ('truncate', like.truncate), ('refusal', like.refusal)):
             if share and draw() < share: return name
         return ''

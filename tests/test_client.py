@@ -184,6 +184,11 @@ def test_usage_that_is_not_told(server):
     assert done['0'].prompt_tokens == 100 and done['0'].cost == pytest.approx((100 + 2 * done['0'].completion_tokens) / 1e6)
 
 
+def test_a_query_goes_with_every_request(server):
+    for count in (1, 2): assert ask(f'{server.url}?api-version=7', [f'query {count}'])[0]['0'].text == f'You said: query {count}'
+    assert server.counts.headers[-1].startswith(b'POST /v1/chat/completions?api-version=7 HTTP')
+
+
 def test_keys_go_where_they_belong(server, monkeypatch):
     def sent():
         ask(server, ['who'])
