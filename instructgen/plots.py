@@ -81,7 +81,7 @@ def shorten(
     head = length * 3 // 5
     return name if len(name) <= length else f'{name[:head]}…{name[head + 1 - length:]}'
 
-# %% ../nbs/41_plots.ipynb #9fff07c7
+# %% ../nbs/41_plots.ipynb #e8789865
 def _frame(table: Any, columns: Sequence[str]) -> pd.DataFrame:  # a table with these columns, or an error that names what is missing
     frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
     if missing := [name for name in columns if len(frame) and name not in frame]: raise ValueError(f'the table has no column {missing[0]!r}, only {list(frame)}')
@@ -128,7 +128,7 @@ def plot_bars(
     top: int = 15,          # so many bars; the rest is one bar
     rest: str = 'others',   # what the last bar's rows are: '48 others'
     ax: Axes | None = None, # drawn into; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "Amounts by name, the largest on top, each with its number and its share of the sum."
     frame = _frame(table, (name, value))[[name, value]].groupby(name, sort=True, as_index=False)[value].sum().sort_values(value, ascending=False, kind='stable')
     shown = frame.head(top if len(frame) <= top + 1 else top) if len(frame) != top + 1 else frame
@@ -145,7 +145,7 @@ def plot_bars(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: _number(amount)))
     return _dress(ax, title, note or f'{_number(total)} in all', unit)
 
-# %% ../nbs/41_plots.ipynb #a0ab8590
+# %% ../nbs/41_plots.ipynb #530f0660
 @plt.rc_context(HOUSE_STYLE)
 def plot_shares(
     table: Any,              # records with measure, group, part, whole; interval (True where it is not given)
@@ -154,7 +154,7 @@ def plot_shares(
     unit: str = 'share, with its 95 % interval (Wilson)',  # along the axis
     colors: dict[str, str] | None = None,  # group -> colour; None takes the palette, and grey for 'paper'
     ax: Axes | None = None,  # drawn into; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "Shares by measure and group, with intervals and counts."
     frame = _frame(table, ('measure', 'group', 'part', 'whole'))
     frame = frame[frame['whole'] > 0]
@@ -181,7 +181,7 @@ def plot_shares(
     _legend_below(ax, handles)
     return _dress(ax, title, note, unit)
 
-# %% ../nbs/41_plots.ipynb #378977d3
+# %% ../nbs/41_plots.ipynb #00ee863e
 @plt.rc_context(HOUSE_STYLE)
 def plot_ratios(
     table: Any,              # records with measure, group, part, whole
@@ -189,7 +189,7 @@ def plot_ratios(
     note: str = '',          # n, model, seed
     unit: str = 'ratio (logarithmic scale)',  # along the axis
     ax: Axes | None = None,  # drawn into; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "Ratios by measure, one point a group, on a logarithmic scale."
     frame = _frame(table, ('measure', 'group', 'part', 'whole'))
     frame = frame[(frame['whole'] > 0) & (frame['part'] > 0)]
@@ -232,7 +232,7 @@ def verb_noun_counts(
         rows += [{'verb': verb, 'noun': noun, 'count': count, 'minimum': used, 'asked': minimum, 'instructions': len(pairs), 'with_pair': counts.total()} for count, noun in objects if count >= used]
     return pd.DataFrame(rows, columns=['verb', 'noun', 'count', 'minimum', 'asked', 'instructions', 'with_pair'])
 
-# %% ../nbs/41_plots.ipynb #385da87d
+# %% ../nbs/41_plots.ipynb #7b3fe8eb
 def _ring(ax: Axes, start: float, sizes: Sequence[float], names: Sequence[str], radii: tuple[float, float], colors: Sequence[str], fonts: tuple[float, float]) -> int:
     hidden, (inner, outer), turn = 0, radii, 90 - 360 * start  # clockwise from the top; `sizes` are shares of the circle
     for share, name, color in zip(sizes, names, colors):
@@ -252,7 +252,7 @@ def plot_verb_nouns(
     method: str = '',        # how the pairs were found: 'rules', 'spaCy en_core_web_md'
     title: str = 'Root verbs and their objects',  # above the figure
     ax: Axes | None = None,  # drawn into, best square; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "Two rings: root verbs inside, their objects outside."
     frame = _frame(table, ('verb', 'noun', 'count', 'minimum', 'asked', 'instructions', 'with_pair'))
     if not len(frame): return _nothing(ax if ax is not None else new_axes(1.2), title)
@@ -272,7 +272,7 @@ def plot_verb_nouns(
             f"which are {first['with_pair'] / first['instructions']:.0%} of all {first['instructions']:,}" + (f' ({method})' if method else '') + (f'; {hidden} wedges too narrow for a label' if hidden else ''))
     return _dress(ax, title, note)
 
-# %% ../nbs/41_plots.ipynb #b8cf8583
+# %% ../nbs/41_plots.ipynb #a06dca5b
 @plt.rc_context(HOUSE_STYLE)
 def plot_lengths(
     table: Any,              # records with `words`: a length each, or with `words` and `count`
@@ -280,7 +280,7 @@ def plot_lengths(
     note: str = '',          # model, seed; the count is put in front
     unit: str = 'words',     # of the lengths
     ax: Axes | None = None,  # drawn into; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "A histogram of lengths with its median."
     frame = _frame(table, ('words',))
     ax = ax if ax is not None else new_axes(2.9)
@@ -316,7 +316,7 @@ def label_counts(
                          for task in tasks for place, label in enumerate(task.labels, 1)],
                         columns=['task', 'instruction', 'label', 'position', 'labels', 'count', 'listed'])
 
-# %% ../nbs/41_plots.ipynb #6612db6c
+# %% ../nbs/41_plots.ipynb #d042b157
 @plt.rc_context(HOUSE_STYLE)
 def plot_label_shares(
     table: Any,              # from `label_counts`
@@ -324,7 +324,7 @@ def plot_label_shares(
     note: str = '',          # model, seed
     top: int = 20,           # so many tasks, the least balanced ones
     ax: Axes | None = None,  # drawn into; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "Each task's labels as shares of its examples, the least balanced task on top."
     frame = _frame(table, ('task', 'instruction', 'label', 'labels', 'count'))
     frame = frame[frame.groupby('task')['count'].transform('sum') > 0] if len(frame) else frame
@@ -349,14 +349,14 @@ def plot_label_shares(
     shown = f"{_count(len(tasks), 'task')} with labels" if len(tasks) <= top else f'the {top} least balanced of {len(tasks):,} tasks with labels'
     return _dress(ax, title, f"{shown}, {frame['count'].sum():,} examples; the orange mark is where the first label would end if all were equally common{'; ' + note if note else ''}", "share of a task's examples")
 
-# %% ../nbs/41_plots.ipynb #7e7c3c10
+# %% ../nbs/41_plots.ipynb #6c8b017c
 @plt.rc_context(HOUSE_STYLE)
 def plot_positions(
     table: Any,              # from `label_counts`
     title: str = 'Where the right answer stands in the list of labels',  # above the figure
     note: str = '',          # model, seed
     ax: Axes | None = None,  # drawn into; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "The share of right answers at each position, beside equal chances."
     frame = _frame(table, ('task', 'position', 'labels', 'count', 'listed'))
     frame = frame[frame['listed'].astype(bool) & (frame['count'] > 0)]
@@ -377,14 +377,14 @@ def plot_positions(
     _legend_below(ax, dict(zip(*reversed(ax.get_legend_handles_labels()))))
     return _dress(ax, title, f"{total:,} examples of {_count(frame['task'].nunique(), 'task')} whose instruction lists the labels, with 95 % intervals (Wilson){'; ' + note if note else ''}", 'position in the list, 1 is the first')
 
-# %% ../nbs/41_plots.ipynb #f7e0827c
+# %% ../nbs/41_plots.ipynb #1b9d168b
 @plt.rc_context(HOUSE_STYLE)
 def plot_tokens(
     table: Any,              # records with purpose, calls, prompt_tokens, completion_tokens; cost in $ or None
     title: str = 'Tokens by purpose',  # above the figure
     note: str = '',          # model, date of the price
     ax: Axes | None = None,  # drawn into; None makes new ones
-) -> Axes:
+) -> Axes:                   # those that were drawn into
     "Tokens read and written for each purpose, with calls and cost."
     frame = _frame(table, ('purpose', 'calls', 'prompt_tokens', 'completion_tokens'))
     ax = ax if ax is not None else new_axes(1.5 + .34 * max(2, len(frame)))

@@ -30,7 +30,7 @@ Text Simplification|Entity Generation|Style Transfer|Stance Detection|Fact Verif
 Grammar Error Detection|Spelling Error Detection|Punctuation Error Detection|Word Relation Classification|Speaker Relation Classification|Discourse Relation Classification|Entity Relation Classification|Preposition Prediction|Paper Review|
 Sentence Compression|Sentence Expansion|Poem Generation|Discourse Connective Identification'''.replace('\n', '').split('|'))  # all of them
 
-# %% ../../nbs/14_dynosaur.categories.ipynb #0e8bd061
+# %% ../../nbs/14_dynosaur.categories.ipynb #466213fe
 @dataclass(frozen=True, slots=True)
 class TaskView:
     "What a prompt shows of a task."
@@ -43,6 +43,7 @@ class TaskView:
 
     def __post_init__(self): check_types(self)
 
+# %% ../../nbs/14_dynosaur.categories.ipynb #1563f85f
 def view_task(
     task: Task,               # to be shown
     example_input: str = '',  # of one example
@@ -51,9 +52,7 @@ def view_task(
     "A task as a prompt shows it."
     return TaskView(task.text, task.inputs, task.output, task.labels[:20], example_input[:300], example_output[:300])
 
-# %% ../../nbs/14_dynosaur.categories.ipynb #e97971ba
-CLASSIFY_LINE = 'You sort language tasks into the categories of Super-NaturalInstructions.'  # first line of every such prompt
-
+# %% ../../nbs/14_dynosaur.categories.ipynb #a5a95730
 def read_last_json(
     messages: Any,    # of a request
     first: str,       # the line that opens its system message
@@ -65,6 +64,9 @@ def read_last_json(
     except (TypeError, KeyError, IndexError, AttributeError, ValueError, RecursionError): return None
     return data if isinstance(data, dict) else None
 
+# %% ../../nbs/14_dynosaur.categories.ipynb #6210c299
+CLASSIFY_LINE = 'You sort language tasks into the categories of Super-NaturalInstructions.'  # first line of every such prompt
+
 def build_classify_prompt(
     view: TaskView,          # from `view_task`
 ) -> list[dict[str, str]]:   # a system and a user message
@@ -74,6 +76,7 @@ def build_classify_prompt(
             '\n\nAnswer with the name of one category, exactly as it is written above, and nothing else.\n\n' + json.dumps(data, ensure_ascii=False))
     return [{'role': 'system', 'content': CLASSIFY_LINE}, {'role': 'user', 'content': user}]
 
+# %% ../../nbs/14_dynosaur.categories.ipynb #9c6e98ee
 def read_classify_prompt(
     messages: Any,      # of a request
 ) -> TaskView | None:   # None if this is no prompt of this kind

@@ -20,7 +20,7 @@ from ..records import Rejected, Task, content_hash
 from ..text import words
 from .categories import ask_all, read_last_json
 
-# %% ../../nbs/14_dynosaur.fusion.ipynb #1a3747c4
+# %% ../../nbs/14_dynosaur.fusion.ipynb #a454675e
 FUSE_LINE = 'You merge an instruction and its input into one request.'  # first line of every such prompt
 FUSE_EXAMPLES = (
     ('Given the name of a dish, list the main ingredients.', 'shakshuka', 'What are the main ingredients of shakshuka?'),
@@ -36,6 +36,7 @@ def build_fuse_prompt(
             'stay in the language of the instruction, and do not answer.\n\n' + shown + '\n\nAnswer with the request only.\n\n' + json.dumps({'instruction': instruction, 'input': input}, ensure_ascii=False))
     return [{'role': 'system', 'content': FUSE_LINE}, {'role': 'user', 'content': user}]
 
+# %% ../../nbs/14_dynosaur.fusion.ipynb #5c735486
 def read_fuse_prompt(
     messages: Any,                 # of a request
 ) -> tuple[str, str] | None:       # instruction and input; None if this is no prompt of this kind
@@ -56,9 +57,7 @@ def fuse_text(
     else: first = re.sub(r'\b(?:the|a|an|this) (?:following|given|provided) ', 'this ', first.rstrip('.:!? '), count=1)
     return ' '.join([f'{first}: {input.strip()}', *rest]) if not rest or re.search(r'[.!?]$', input.strip()) else ' '.join([f'{first}: {input.strip()}.', *rest])
 
-# %% ../../nbs/14_dynosaur.fusion.ipynb #90743f26
-_SMALL = frozenset('a an the is are of this that and or to in for'.split())  # words that a merged sentence may drop
-
+# %% ../../nbs/14_dynosaur.fusion.ipynb #44b1ec0a
 def read_request(
     answer: str,  # of a model
 ) -> str:         # one text, '' if there is none
@@ -69,6 +68,9 @@ def read_request(
         try: text = next((value for value in json.loads(text).values() if isinstance(value, str)), '')
         except (ValueError, RecursionError): pass
     return text[1:-1].strip() if len(text) > 1 and text[0] in '"“' and text[-1] in '"”' and not set(text[1:-1]) & set('"“”') else text
+
+# %% ../../nbs/14_dynosaur.fusion.ipynb #c310db5a
+_SMALL = frozenset('a an the is are of this that and or to in for'.split())  # words that a merged sentence may drop
 
 def check_request(
     request: str,                 # from `read_request`
@@ -84,7 +86,7 @@ def check_request(
     if not has: return 'fuse_empty'
     if len(request) > len(instruction) + len(input) + 200: return 'fuse_too_long'
     lost = Counter(words(input)) - has
-    whole = re.search(rf'(?<!\w){re.escape(input.strip())}(?!\w)', request)  # "Emma" is not in "Emmanuel"
+    whole = re.search(rf'(?<!\w){re.escape(input.strip())}(?!\w)', request)
     if not whole and (any(word not in may_go for word in lost) or not set(words(input)) - may_go): return 'fuse_lost_input'
     if any(set(words(label)) - set(has) for label in labels): return 'fuse_lost_labels'
     new = [word for word in words(output) if word not in before]
