@@ -81,7 +81,7 @@ def shorten(
     head = length * 3 // 5
     return name if len(name) <= length else f'{name[:head]}…{name[head + 1 - length:]}'
 
-# %% ../nbs/41_plots.ipynb #e8789865
+# %% ../nbs/41_plots.ipynb #befb0f37
 def _frame(table: Any, columns: Sequence[str]) -> pd.DataFrame:  # a table with these columns, or an error that names what is missing
     frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
     if missing := [name for name in columns if len(frame) and name not in frame]: raise ValueError(f'the table has no column {missing[0]!r}, only {list(frame)}')
@@ -117,6 +117,8 @@ def _count(amount: int, noun: str) -> str:  # '1 task', '2 tasks'
 def _number(value: float) -> str:  # 1,234 for counts, 0.0123 for small amounts
     return f'{value:,.0f}' if value == round(value) or abs(value) >= 100 else f'{value:,.3g}'
 
+def _percent(share: float) -> str: return '<1%' if 0 < share < .005 else f'{share:.0%}'
+
 @plt.rc_context(HOUSE_STYLE)
 def plot_bars(
     table: Any,             # DataFrame or records
@@ -139,7 +141,7 @@ def plot_bars(
     if len(frame) > len(shown): amounts, names = amounts + [total - sum(amounts)], names + [f'{len(frame) - len(shown):,} {rest}']
     colors = [COLORS[0]] * len(shown) + [GREY]
     ax.barh(range(len(names)), amounts, color=colors[:len(names)], height=.72)
-    for place, amount in enumerate(amounts): ax.annotate(f'{_number(amount)}  ({amount / total:.0%})', (amount, place), (4, 0), textcoords='offset points', va='center', fontsize=9.5)
+    for place, amount in enumerate(amounts): ax.annotate(f'{_number(amount)}  ({_percent(amount / total)})', (amount, place), (4, 0), textcoords='offset points', va='center', fontsize=9.5)
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(max(len(names), 2) - .4, -.6), xlim=(0, max(amounts) * 1.26))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: _number(amount)))
@@ -214,16 +216,16 @@ def plot_ratios(
     _legend_below(ax, handles)
     return _dress(ax, title, note, unit)
 
-# %% ../nbs/41_plots.ipynb #98b2dd9f
+# %% ../nbs/41_plots.ipynb #50b3be60
 def verb_noun_counts(
     pairs: Sequence[tuple[str, str]],  # (verb, noun) of each instruction, '' for a missing part
     verbs: int = 20,                   # how many root verbs
     nouns: int = 4,                    # how many objects of each
-    minimum: int = 5,                  # least count of a pair; 1 is taken where no pair reaches it
+    minimum: int = 5,                  # least count of a pair; less where such pairs are under half of all
 ) -> pd.DataFrame:                     # columns verb, noun, count, minimum (that was used), asked (minimum that was asked for), instructions (all of `pairs`), with_pair; in the figure's order
     "The pairs that the verb-noun figure shows."
     counts = Counter(pair for pair in pairs if all(pair))
-    used = minimum if any(count >= minimum for count in counts.values()) else 1
+    used = next((least for least in range(minimum, 1, -1) if 2 * sum(count for count in counts.values() if count >= least) >= counts.total() > 0), 1)
     totals = Counter()
     for (verb, _), count in counts.items(): totals[verb] += count
     rows = []
@@ -232,7 +234,7 @@ def verb_noun_counts(
         rows += [{'verb': verb, 'noun': noun, 'count': count, 'minimum': used, 'asked': minimum, 'instructions': len(pairs), 'with_pair': counts.total()} for count, noun in objects if count >= used]
     return pd.DataFrame(rows, columns=['verb', 'noun', 'count', 'minimum', 'asked', 'instructions', 'with_pair'])
 
-# %% ../nbs/41_plots.ipynb #7b3fe8eb
+# %% ../nbs/41_plots.ipynb #40740e06
 def _ring(ax: Axes, start: float, sizes: Sequence[float], names: Sequence[str], radii: tuple[float, float], colors: Sequence[str], fonts: tuple[float, float]) -> int:
     hidden, (inner, outer), turn = 0, radii, 90 - 360 * start  # clockwise from the top; `sizes` are shares of the circle
     for share, name, color in zip(sizes, names, colors):
@@ -267,7 +269,7 @@ def plot_verb_nouns(
         hidden += _ring(ax, start, [sum(shares)], [verb], (.3, .64), [to_hex(color)], (7, 10)) + _ring(ax, start, shares, rows['noun'].tolist(), (.64, 1), [tints[n % 5] for n in range(len(shares))], (7, 9))
         start += sum(shares)
     first = frame.iloc[0]
-    least = f"with {first['minimum']} or more instructions each" if first['minimum'] == first['asked'] else f"(however rare, since none occurs {first['asked']} times)"
+    least = f"with {first['minimum']} or more instructions each" + (f" (not {first['asked']}: too few are so common)" if first['minimum'] < first['asked'] else '')
     note = (f"{_count(frame['verb'].nunique(), 'verb')}, {_count(len(frame), 'pair')} {least}; {total:,} of the {first['with_pair']:,} instructions with a verb and an object, "
             f"which are {first['with_pair'] / first['instructions']:.0%} of all {first['instructions']:,}" + (f' ({method})' if method else '') + (f'; {hidden} wedges too narrow for a label' if hidden else ''))
     return _dress(ax, title, note)

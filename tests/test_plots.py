@@ -119,6 +119,7 @@ def test_bars_add_up_and_name_the_rest():
 def test_one_row_too_many_is_shown_rather_than_summed_up():
     ax = plot_bars([{'a': str(n), 'b': 1} for n in range(6)], 'a', 'b', 'T', top=5)
     assert len(ax.patches) == 6 and 'others' not in texts(ax)
+    assert '1 (<1%)' in texts(plot_bars([{'a': 'x', 'b': 999}, {'a': 'y', 'b': 1}], 'a', 'b', 'T'))
 
 
 def test_shares_have_wilson_intervals_and_counts():
@@ -149,6 +150,7 @@ def test_verb_nouns_are_ranked_as_in_the_paper():
     assert counts['instructions'].iloc[0] == 24 and counts['with_pair'].iloc[0] == 21 and counts['minimum'].iloc[0] == 5
     many = verb_noun_counts([(f'verb{n % 25}', f'noun{n % 5}') for n in range(5000)])
     assert many['verb'].nunique() == 20 and many.groupby('verb').size().max() <= 4
+    assert set(verb_noun_counts([('a', 'b')] * 3 + [('c', 'd')] * 3 + [('e', 'f')])['minimum']) == {3}  # the largest that shows half of all
     assert verb_noun_counts([]).empty and list(verb_noun_counts([])) == list(counts)
     assert verb_noun_counts(PAIRS[::-1]).equals(counts)
 
@@ -158,7 +160,7 @@ def test_sunburst_wedges_are_the_shares():
     outer, inner = ([wedge.theta2 - wedge.theta1 for wedge in ax.patches if abs(wedge.r - radius) < 1e-9] for radius in (1, .64))
     assert outer == pytest.approx([360 * 9 / 20, 360 * 6 / 20, 360 * 5 / 20]) and inner == pytest.approx([270, 90])
     assert '20 of the 21 instructions with a verb and an object, which are 88% of all 24 (rules)' in texts(ax)
-    assert 'none occurs 5 times' in texts(plot_verb_nouns(verb_noun_counts(PAIRS[-4:])))
+    assert '1 or more instructions each (not 5: too few are so common)' in texts(plot_verb_nouns(verb_noun_counts(PAIRS[-4:])))
     crowded = plot_verb_nouns(verb_noun_counts([('write', 'title')] * 2000 + [('name', 'bird')] * 5))
     assert '2 wedges too narrow' in texts(crowded) and 'bird' not in [text.get_text() for text in crowded.texts]
 
