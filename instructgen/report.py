@@ -33,11 +33,13 @@ from .store import Run, new_folder, open_run, read_run
 # %% ../nbs/42_report.ipynb #fe1ce2cc
 logger = logging.getLogger(__name__)
 
-# %% ../nbs/42_report.ipynb #e2cbbf48
+# %% ../nbs/42_report.ipynb #3b6b1cf3
 def reports_folder() -> Path:  # holds one .ipynb a report
     "The folder of report notebooks: the checkout's own, else the installed package's."
-    checkout = Path(__file__).resolve().parent.parent/'nbs'/'reports' if '__file__' in globals() else Path('reports').resolve()
-    return checkout if checkout.is_dir() else Path(str(files('instructgen.reports')))
+    package = Path(str(files('instructgen'))).resolve()
+    for folder in (package.parent/'nbs'/'reports', package/'reports'):
+        if folder.is_dir(): return folder
+    raise FileNotFoundError(f'no report notebooks beside {package}; reinstall instructgen')
 
 # %% ../nbs/42_report.ipynb #8f124682
 def report_names() -> list[str]:  # sorted
