@@ -1,5 +1,6 @@
 """The same dataset through a server as from the embedded writer, and after kill -9 with resume as without."""
 import json
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from instructgen.dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
 from instructgen.dynosaur.tables import check_funnel, drops_table
 from instructgen.store import open_run, read_dataset, read_manifest
+from hub_server import HubServer, repository
 from llm_server import LLMServer
 
 COMMAND = [sys.executable, '-c', 'from instructgen.cli import main; main()']
@@ -118,3 +120,21 @@ def test_kill_and_resume_leave_the_same_dataset(tmp_path):
         assert sum(server.counts.requests.values()) - before <= asked - asked // 2 + 2 + 2  # what was left, and at most what was in flight twice
     assert content(tmp_path/'undisturbed') == content(tmp_path/'killed')
     assert read_manifest(tmp_path/'killed')['status'] == 'complete'
+
+
+def test_hub_query_is_pinned_and_resumed(tmp_path, monkeypatch):
+    rows = ''.join(json.dumps({'review': f'Review {number} tells of {number} long evenings.', 'sentiment': ('good', 'bad')[number % 2]}) + '\n' for number in range(60))
+    card = '---\nlicense: mit\nlanguage: en\n---\n### Dataset Summary\nFilm reviews with their sentiment.\n'
+    repositories = {name: repository(card, {'data/train.jsonl': rows}, tags=['language:en'], downloads=3) for name in ('me/one', 'me/two')}
+    with HubServer(repositories) as server:
+        monkeypatch.setenv('HF_ENDPOINT', server.address)
+        config = DatasetConfig(sources='hub:?language=en&limit=10')
+        with open_run('end_to_end', {}, out=tmp_path/'run') as run:
+            counts = build_dataset(run, config, *gather_sources(config, run.folder))
+            run.finish({'examples': counts['examples']})
+        assert counts['sources'] == 2 and counts['examples'] > 0
+        repositories['me/three'] = repository(card, {'data/train.jsonl': rows}, tags=['language:en'], downloads=3)  # the hub goes on growing; the run keeps its list
+        first = content(tmp_path/'run')
+        with open_run('end_to_end', {}, out=tmp_path/'run', resume=True) as run: again = build_dataset(run, config, *gather_sources(config, run.folder))
+        assert again['sources'] == 2 and again['buckets_written'] == 0 and content(tmp_path/'run') == first
+    assert set(read_dataset(tmp_path/'run')['revision'].unique().to_pylist()) == {'a' * 40}
