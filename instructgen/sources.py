@@ -345,7 +345,7 @@ def demo_folder() -> Path:  # FileNotFoundError if the package was installed wit
         if folder.is_dir(): return folder
     raise FileNotFoundError(f'no demonstration sources beside {package}; reinstall instructgen')
 
-# %% ../nbs/02_sources.ipynb #e100a39b
+# %% ../nbs/02_sources.ipynb #0ab98708
 AT_ONCE = 8  # repositories of the hub asked at a time
 
 def _all_cards(listing: Listing, policy: Policy, detect: Callable[[str], str] | None) -> list[SourceCard | Rejected]:
@@ -368,6 +368,7 @@ def remote_cards(
 ) -> Iterator[SourceCard | Rejected]:  # in the order of their arrival
     "The cards of repositories on the hub, several asked at a time."
     kept, todo = _read_cache(Path(cache)) if cache else {}, []
+    if cache: Path(cache).parent.mkdir(parents=True, exist_ok=True)
     def ask(entry: Pinned) -> list[SourceCard | Rejected]:
         try: return _all_cards(list_repository(entry), policy, detect)
         except OSError as error: return [reject_repository(entry, error)]
