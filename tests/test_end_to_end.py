@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,24 @@ def test_budget_stops_and_resume_finishes(tmp_path):
         config = DatasetConfig(limit=20, llm=llm)
         with open_run('end_to_end', {}, out=tmp_path/'run', resume=True) as run: rest = build_dataset(run, config, *gather_sources(config))
     assert rest['llm']['hits'] == 5 and content(tmp_path/'whole') == content(tmp_path/'run')
+
+
+def test_a_source_that_is_gone_leaves_nothing_behind(tmp_path):
+    config = DatasetConfig(limit=20)
+    cards, refused = gather_sources(config)
+    with open_run('end_to_end', {}, out=tmp_path/'run') as run: build_dataset(run, config, cards, refused)
+    with open_run('end_to_end', {}, out=tmp_path/'run', resume=True) as run: counts = build_dataset(run, config, cards[1:], refused)
+    with open_run('end_to_end', {}, out=tmp_path/'fresh') as run: build_dataset(run, config, cards[1:], refused)
+    assert content(tmp_path/'run') == content(tmp_path/'fresh') and counts['examples'] == len(read_dataset(tmp_path/'run'))
+
+
+def test_a_prompt_file_of_ones_own_reaches_the_examples(tmp_path):
+    own = (files('instructgen.dynosaur')/'en.yaml').read_text(encoding='utf-8').replace('"The {field} is {value}."', '"{field} = {value}"').replace('"Answers must be one of {labels}."', '"Say {labels}!"')
+    (tmp_path/'own.yaml').write_text(own, encoding='utf-8')
+    make(tmp_path/'run', prompts=str(tmp_path/'own.yaml'))
+    rows = read_dataset(tmp_path/'run').to_pylist()
+    assert any(row['instruction'].endswith('!') and ' Say ' in row['instruction'] for row in rows) and not any('must be one of' in row['instruction'] for row in rows)
+    assert any(' = ' in row['input'] for row in rows) and not any(row['input'].startswith('The premise is') for row in rows)
 
 
 def test_processes_do_not_change_the_result(tmp_path):

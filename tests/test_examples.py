@@ -12,11 +12,13 @@ from hypothesis import given, settings, strategies as st
 
 from instructgen.dynosaur.examples import REASONS, apply_tasks, count_cut, draw_rows, judge_output, label_suffix, label_tasks, make_examples, sample_rows, used_splits
 from instructgen.dynosaur.fields import RULES, get_value
+from instructgen.dynosaur.prompts import load_prompts
 from instructgen.dynosaur.values import field_texts, share_room, text_column
 from instructgen.records import EXAMPLE_SCHEMA, Field, SourceCard, Split, Task
 from instructgen.sources import find_sources, read_rows
 
 CAREFUL, PUBLISHED = RULES['careful'], RULES['published']
+ENGLISH, GERMAN = load_prompts('en'), load_prompts('de')
 
 
 def make_rows(**columns) -> pa.Table:
@@ -30,11 +32,11 @@ def make_task(inputs, output, **more): return Task('Do it well.', tuple(inputs),
 def card_of(*fields: Field, splits=('train', 'validation', 'test')) -> SourceCard: return SourceCard('demo', fields=fields, splits=tuple(map(Split, splits)))
 
 
-def apply(rows, inputs, output, rules=CAREFUL, card=None, **more):
+def apply(rows, inputs, output, rules=CAREFUL, card=None, prompts=None, **more):
     "Labels, examples, and what was dropped as {rule: count}, of one task."
     card = card or card_of()
-    tasks, first = label_tasks([make_task(inputs, output)], rows, card, rules)
-    table, second = make_examples(tasks, rows, card, rules, **more)
+    tasks, first = label_tasks([make_task(inputs, output)], rows, card, rules, prompts)
+    table, second = make_examples(tasks, rows, card, rules, prompts=prompts, **more)
     return tasks[0] if tasks else None, table, {drop.rule: drop.count for drop in first + second}
 
 
@@ -108,7 +110,7 @@ def test_a_label_with_a_comma_cannot_be_misread():
 
 def test_sentence_only_where_every_label_is_short_and_in_its_language():
     assert label_suffix(('a' * 15, 'b'), CAREFUL).endswith('b.') and label_suffix(('a' * 16, 'b'), CAREFUL) == ''
-    assert label_suffix(('ja', 'nein'), CAREFUL, 'Die Antwort ist eine von {labels}.') == 'Die Antwort ist eine von ja, nein.'
+    assert label_suffix(('ja', 'nein, nie'), CAREFUL, GERMAN) == 'Die Antwort muss eine von diesen sein: ja, "nein, nie".'
     assert label_suffix(('{x}', '%s'), CAREFUL) == 'Answers must be one of {x}, %s.'       # labels are data, never a format
     rows = make_rows(text=list('abcdef'), label=['a' * 16, 'b'] * 3)
     task = apply(rows, ['text'], 'label')[0]
@@ -202,8 +204,38 @@ def test_texts_that_no_file_can_hold_and_formats_that_are_data():
     assert table['instruction'][0].as_py() == 'Say ? {labels}' and table['input'].to_pylist() == ['a {name} b', 'c']
     two = apply(make_rows(a=['{value}', '{name}'], b=['1', '2'], c=['x', 'y']), ['a', 'b'], 'c')[1]
     assert two['input'].to_pylist() == ['The a is {value}. The b is 1.', 'The a is {name}. The b is 2.']
-    german = apply(make_rows(a=['x'], b=['y'], c=['z']), ['a', 'b'], 'c', field_format='{name}: {value}')[1]
-    assert german['input'].to_pylist() == ['a: x b: y']
+    braces = replace(ENGLISH, field_formats={'paper': '{field} ({name}): {value} {x}'}, item_formats={'paper': '{x}{item}'})
+    assert apply(make_rows(a=['{field}'], b=[['y', '{item}']], c=['z']), ['a', 'b'], 'c', prompts=braces)[1]['input'].to_pylist() == ['a ({name}): {field} {x} b ({name}): {x}y, {x}{item} {x}']
+
+
+def test_german_examples_read_as_the_german_file_says():
+    rows = make_rows(frage=['Was ist warm?', 'Was ist kalt?'], auswahl_choices=[['rot', 'blau'], ['Eis', 'Tee']], stichworte=[['Farbe', 'Licht'], ['Wetter']], antwort=['rot', 'Eis'])
+    texts = {name: apply(rows, ['frage', 'auswahl_choices', 'stichworte'], 'antwort', rules, prompts=GERMAN)[1]['input'][0].as_py() for name, rules in RULES.items()}
+    assert texts == {'careful': 'frage: Was ist warm?\nauswahl_choices: A. rot, B. blau\nstichworte: Farbe, Licht',
+                     'published': "frage ist 'Was ist warm?'.  A. 'rot', B. 'blau'. 'Farbe', 'Licht'."}
+    task = apply(make_rows(text=list('abcdef'), label=['ja', 'nein'] * 3), ['text'], 'label', prompts=GERMAN)[0]
+    assert task.text == 'Do it well. Die Antwort muss eine von diesen sein: ja, nein.'
+    long = apply(make_rows(a=['Wort ' * 900], b=['kurz'], c=['x']), ['a', 'b'], 'c', prompts=GERMAN)[1]['input'][0].as_py()
+    assert long.startswith('a: Wort Wort') and long.endswith(' […]\nb: kurz') and len(long) <= 2000
+    gap = replace(CAREFUL, missing_input='keep')
+    assert apply(make_rows(a=['x', None], b=['y', 'z'], c=['1', '2']), ['a', 'b'], 'c', gap, prompts=GERMAN)[1]['input'].to_pylist() == ['a: x\nb: y', 'b: z']
+
+
+@pytest.mark.parametrize('change, wanted', [
+    ({'field_formats': {'paper': '[{field}] {value}'}}, "[colours] 'red', 'blue' [choices] A. 'one', B. 'two' [hint] No."), ({'field_separators': {'paper': ' / '}}, "The colours is 'red', 'blue'. / The choices is A. 'one', B. 'two'. / The hint is No."),
+    ({'item_formats': {'paper': '<{item}>'}}, "The colours is <red>, <blue>. The choices is A. 'one', B. 'two'. The hint is No."), ({'list_separator': '; '}, "The colours is 'red'; 'blue'. The choices is A. 'one'; B. 'two'. The hint is No."),
+    ({'choice_formats': {'paper': '{item} ({letter})'}}, "The colours is 'red', 'blue'. The choices is one (A), two (B). The hint is No.")])
+def test_a_file_of_ones_own_changes_what_an_example_says(change, wanted):
+    rows = make_rows(colours=[['red', 'blue']], choices=[['one', 'two']], hint=['No.'], answer=['x'])
+    assert apply(rows, ['colours', 'choices', 'hint'], 'answer', prompts=replace(ENGLISH, **change))[1]['input'].to_pylist() == [wanted]
+
+
+def test_a_file_of_ones_own_changes_labels_and_unnamed_lists():
+    rows = make_rows(colours=[['red', 'blue']] * 2, hint=['No.', 'Yes?'], answer=['x', 'y'])
+    own = {'label_sentence': 'Say {labels}!', 'label_separator': ' or ', 'label_quotes': '<{label}>'}
+    assert label_suffix(('yes or no', 'a, b'), CAREFUL, replace(ENGLISH, **own)) == 'Say <yes or no> or a, b!'
+    unnamed = replace(ENGLISH, list_formats={'code': ' ({items})'})
+    assert apply(rows, ['colours', 'hint'], 'answer', PUBLISHED, prompts=unnamed)[1]['input'].to_pylist() == [" ('red', 'blue')hint is 'No.'. ", " ('red', 'blue')hint is 'Yes?'. "]
 
 
 def test_every_lost_task_has_its_rule():

@@ -107,7 +107,8 @@ def test_a_text_file_without_a_key_or_with_a_wrong_one_says_so(name, tmp_path):
 @pytest.mark.parametrize('change, message', [
     (lambda data: data['demonstrations'][1].pop('rows'), 'demonstration 2.*rows'), (lambda data: data['demonstrations'][0]['rows'][0].update(passage=3), 'demonstration 1.*3 is not text'),
     (lambda data: data.update(demonstrations=data['demonstrations'][:1]), '1 demonstrations, want 2'), (lambda data: data.update(frame=data['frame'].replace('{goal}', '')), 'frame lacks {goal}'),
-    (lambda data: data.update(of_words=['of', True]), 'of_words holds something that is not text'), (lambda data: data['demonstrations'][0]['tasks'][0].pop('output_field'), 'demonstration 1')])
+    (lambda data: data['field_formats'].update(paper='The {field}.'), 'field_formats lacks {value}'), (lambda data: data['choice_formats'].pop('code'), 'choice_formats lacks code'),
+    (lambda data: data['answer_form'].pop('python'), 'answer_form lacks python'), (lambda data: data.update(of_words=['of', True]), 'of_words holds something that is not text'), (lambda data: data['demonstrations'][0]['tasks'][0].pop('output_field'), 'demonstration 1')])
 def test_faults_in_a_text_file_are_named(change, message, tmp_path):
     data = text_of('en')
     change(data)
@@ -118,7 +119,7 @@ def test_faults_in_a_text_file_are_named(change, message, tmp_path):
 
 def test_label_sentences_keep_labels_apart():
     assert label_sentence(('no', 'yes'), ENGLISH) == 'Answers must be one of no, yes.'
-    assert label_sentence(('Paris, Texas', 'Rome'), ENGLISH) == 'Answers must be one of "Paris, Texas", "Rome".'
+    assert label_sentence(('Paris, Texas', 'Rome'), ENGLISH) == 'Answers must be one of "Paris, Texas", Rome.'
     assert label_sentence(('ja',), GERMAN) == 'Die Antwort muss eine von diesen sein: ja.'
     assert label_sentence(('{labels}', '{label}'), ENGLISH) == 'Answers must be one of {labels}, {label}.'
 

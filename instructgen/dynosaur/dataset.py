@@ -191,14 +191,13 @@ def sort_buckets(
     return [Bucket(number, tuple(sorted(sources.get(number, []), key=lambda done: done.card.name)), tuple(sorted(drops.get(number, []), key=to_json)), config, generator)
             for number in sorted({*sources, *drops})]
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #28b48b33
+# %% ../../nbs/15_dynosaur.dataset.ipynb #330bf470
 def _make_source(done: Proposals, config: DatasetConfig, prompts: PromptText, generator: str) -> tuple[list[Task], Any, list[Rejected]]:
     "Tasks with examples, their table, and all drops of one source."
     unread = []
     def read(card: SourceCard, split: str, limit: int | None = None) -> Any:
         return read_table(card, split, limit if limit is not None else config.window or None, unread)
-    field_format = prompts.field_formats[config.rule_set.input_format].replace('{field}', '{name}')
-    try: tasks, table, dropped = apply_tasks(done.tasks, done.card, config.rule_set, config.limit, config.seed, generator, prompts.label_sentence, field_format, read)
+    try: tasks, table, dropped = apply_tasks(done.tasks, done.card, config.rule_set, config.limit, config.seed, generator, prompts, read)
     except OSError as error: tasks, table, dropped = [], None, [Rejected('task', task.id, 'unreadable', str(error), done.card.name) for task in done.tasks]
     return tasks, table, [*done.rejected, *unread, *dropped]
 
@@ -224,7 +223,7 @@ def make_bucket(
     write_part(folder, bucket.number, bucket.key, parts, by_source=counts, unread=unread)
     return True
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #8721516d
+# %% ../../nbs/15_dynosaur.dataset.ipynb #24ba3d1f
 def build_dataset(
     run: Run,                     # open run folder
     config: DatasetConfig,        # what is asked for
@@ -243,7 +242,7 @@ def build_dataset(
     if config.processes == 1: done = list(map(make, buckets))
     else:
         with ProcessPoolExecutor(config.processes, mp_context=get_context('spawn')) as pool: done = list(pool.map(make, buckets))
-    lines, parts = merge_parts(run.folder), [read_part(run.folder, bucket.number)['counts']['by_source'] for bucket in buckets]
+    lines, parts = merge_parts(run.folder, [bucket.number for bucket in buckets]), [read_part(run.folder, bucket.number)['counts']['by_source'] for bucket in buckets]
     proposed = sum(setting.get('proposed', 0) for part in parts for source in part.values() for setting in source['settings'].values())
     return {'sources_found': len(cards) + len(refused), 'sources': len(cards), 'sources_pending': len(cards) - len(found), 'proposed': proposed, 'tasks': lines['tasks'],
             'examples': sum(source['examples'] for part in parts for source in part.values()), 'rejected_lines': lines['rejected'],
