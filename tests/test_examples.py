@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from instructgen.dynosaur.examples import REASONS, apply_tasks, count_cut, draw_rows, judge_output, label_suffix, label_tasks, make_examples, sample_rows, used_splits
-from instructgen.dynosaur.fields import RULES, get_value
+from instructgen.dynosaur.fields import RULES, as_text, get_value
 from instructgen.dynosaur.prompts import load_prompts
 from instructgen.dynosaur.values import field_texts, share_room, text_column
 from instructgen.records import EXAMPLE_SCHEMA, Field, SourceCard, Split, Task
@@ -169,6 +169,20 @@ def test_several_answers_give_the_first_and_other_lists_none():
     _, table, dropped = apply(rows, ['question'], 'tags')
     assert table['output'].to_pylist() == ['z'] and dropped == {'list_output': 1, 'missing_output': 1}
     assert apply(rows, ['question'], 'answers')[2] == {'nonscalar_output': 1}
+
+
+def test_a_plain_list_of_answers_gives_the_first():
+    "TweetQA and NQ-open."
+    rows = make_rows(Question=['q1', 'q2', 'q3', 'q4'], Answer=[['Ada', 'Ada Byron'], ['Bo'], [], [None, 'Cy', 'C.']])
+    task, table, dropped = apply(rows, ['Question'], 'Answer')
+    assert table['output'].to_pylist() == ['Ada', 'Bo', 'Cy'] and dropped == {'missing_output': 1}
+    assert apply(rows, ['Answer'], 'Question')[1]['input'].to_pylist() == ['Ada', 'Bo', 'Cy']
+    assert apply(rows, ['Question'], 'Answer', PUBLISHED)[2] == {'nonscalar_output': 1}
+    for other in ('options', 'label', 'questions', 'answer_key'):
+        assert apply(rows.append_column(other, pa.array(['A'] * 4)), ['Question'], 'Answer')[2]['list_output'] == 2, other
+    for name in ('choices', 'keywords', 'options'): assert apply(rows.rename_columns(['q', name, '__split', '__row']), ['q'], name)[2]['list_output'] == 2, name
+    numbers = make_rows(q=['a', 'b'], answer=[[1, 2], [3, 4]])
+    assert apply(numbers, ['q'], 'answer')[2] == {'nonscalar_output': 1}
 
 
 def test_a_long_input_is_cut_with_a_mark_and_counted():
@@ -403,7 +417,7 @@ COLUMNS = {'text': (pa.string(), words), 'other': (pa.large_string(), words), 'l
            'choices': (pa.list_(pa.string()), st.lists(st.one_of(words, st.none()), max_size=3)), 'counts': (pa.list_(pa.int64()), st.lists(st.one_of(st.integers(0, 2), st.none()), max_size=3)),
            'answers': (pa.struct([('text', pa.list_(pa.string())), ('start', pa.int64())]), st.fixed_dictionaries({'text': st.one_of(st.none(), st.lists(st.one_of(words, st.none()), max_size=3)), 'start': st.integers(0, 9)})),
            'turns': (pa.list_(pa.struct([('who', pa.string())])), st.lists(st.one_of(st.none(), st.fixed_dictionaries({'who': st.one_of(words, st.none())})), max_size=3)),
-           'a.b': (pa.string(), words), 'nothing': (pa.null(), st.none())}
+           'answer': (pa.list_(pa.string()), st.lists(st.one_of(words, st.none()), max_size=3)), 'a.b': (pa.string(), words), 'nothing': (pa.null(), st.none())}
 NAMES = [*COLUMNS, 'answers.text', 'answers.start', 'turns.who', 'answers.absent']
 
 @st.composite
@@ -435,6 +449,26 @@ def test_values_by_column_equal_values_by_row(rows, name, preset):
     scalars, lists = field_texts(rows, Field(name), RULES[preset])
     found = [one if one is not None else many for one, many in zip(scalars.to_pylist(), [None] * len(rows) if lists is None else lists.to_pylist())]
     assert found == [reference_value(row, name, RULES[preset]) for row in rows.to_pylist()]
+
+
+SIBLINGS = [name for name in COLUMNS if name not in ('label', 'choices')]   # with these beside it, `answer` is a list of candidates
+
+@settings(max_examples=300, deadline=None)
+@given(tables(), st.sampled_from(NAMES), st.sampled_from((list(COLUMNS), SIBLINGS)))
+def test_a_prompt_shows_what_an_example_holds(rows, name, kept):
+    rows = rows.select(kept)
+    scalars, lists = field_texts(rows, Field(name), CAREFUL)
+    found = [one or many or None for one, many in zip(scalars.to_pylist(), [None] * len(rows) if lists is None else lists.to_pylist())]
+    assert found == [as_text(get_value(row, name)) for row in rows.to_pylist()]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.floats(), st.integers(-10**17, 10**17).map(float)), min_size=1))
+def test_a_prompt_shows_a_float_as_an_example_does(values):
+    wanted = [as_text(value) for value in values]
+    assert text_column(pa.array(values, pa.float64())).to_pylist() == wanted and not any(text.endswith('.0') for text in wanted if text)
+    whole = [None if value is None else [value] for value in values]
+    assert field_texts(pa.table({'x': pa.array(whole, pa.list_(pa.float64()))}), Field('x'), CAREFUL)[0].to_pylist() == wanted
 
 
 @settings(max_examples=100, deadline=None)

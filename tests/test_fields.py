@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from instructgen.dynosaur.fields import (CHECKS, RULES, Metadata, Rules, as_text, choose_rows, cut_text, field_type, fit_limit, get_value, index_reason, metadata,
-                                         name_words, open_fields, usable_fields)
+from instructgen.dynosaur.fields import (ANSWER_LISTS, CHECKS, RULES, Metadata, Rules, as_text, choose_rows, cut_text, field_type, fit_limit, get_value, holds_alternatives,
+                                         index_reason, metadata, name_words, open_fields, usable_fields)
 from instructgen.records import Field, Rejected, SourceCard
 from instructgen.sources import Policy, find_sources
 
@@ -66,6 +66,45 @@ def test_one_way_to_a_value():
     assert get_value(row, 'answers.text') == 'Ada'           # several right answers: the first
     assert get_value(row, 'entities.text') == ['Ada', 'Bob']  # two entities are not one answer
     assert (get_value(row, 'one'), get_value(row, 'none'), get_value(row, 'turns.a'), get_value(row, 'gone'), get_value(row, 'one.x')) == ('x', None, [1, 2], None, None)
+
+
+@pytest.mark.parametrize('name', [*ANSWER_LISTS, 'Answer', 'goldAnswers', 'Reference-Answers'])
+def test_the_first_of_several_right_answers_is_text_in_the_prompt(name):
+    answers = (['w nj', 'west new jersey'], ['Ada', 'Ada Byron', 'the countess'])
+    card = SourceCard('tweets', fields=(Field('Question'), Field(name, 'list<string>'), Field('qid')), rows=tuple({'Question': f'Which one, {i}?', name: given, 'qid': f'{i:032x}'} for i, given in enumerate(answers)))
+    meta = metadata(card, 'unaware')
+    assert meta.types == {'Question': 'text', name: 'text'} and {row[name] for row in meta.rows} == {'w nj', 'Ada'}
+    assert metadata(replace(card, rows=()), 'unaware').types[name] == 'text'            # declared only
+    assert metadata(replace(card, fields=()), 'unaware').types[name] == 'text'          # undeclared
+
+
+@pytest.mark.parametrize('name', ['choices', 'keywords', 'options', 'tags', 'candidate_answers', 'answer_choices', 'my answers', 'answers2', 'summary', 'target', 'labels', 'data.answers'])
+def test_other_lists_stay_lists(name):
+    card = SourceCard('s', fields=(Field('text'), Field(name, 'list<string>')), rows=({'text': 'a b', name: ['x', 'y']}, {'text': 'c d', name: ['z', 'x', 'y']}))
+    assert metadata(card, 'unaware').types == metadata(replace(card, rows=()), 'unaware').types == {'text': 'text', name: 'list'}
+
+
+@pytest.mark.parametrize('name, other', [('answers', 'questions'), ('answers', 'correct_answer_id'), ('answers', 'label'), ('answer', 'options'), ('answers', 'answerKey'), ('answers', 'gold_idx'),
+                                         ('references', 'authors'), ('references', 'abstract'), ('answers.text', 'questions')])
+def test_another_field_says_that_a_list_holds_something_else(name, other):
+    "Candidates with a key (QuAIL, ReClor), answers to several questions (CoQA), what a paper cites."
+    outer, _, part = name.partition('.')
+    row = {'text': 'a b', outer: {part: ['x', 'y']} if part else ['x', 'y']}
+    assert get_value(row, name) == 'x' and get_value({**row, other: 1}, name) == ['x', 'y']
+    assert not holds_alternatives(name, {**row, other: 1})
+    if part: return
+    assert usable_fields(SourceCard('s', fields=(Field('text'), Field(name, 'list<string>'), Field(other, 'int64'))))[0][1].dtype == 'list'
+
+
+def test_only_texts_are_answers():
+    assert get_value({'answers': [1, 2]}, 'answers') == [1, 2] and get_value({'answers': ['a', 2]}, 'answers') == ['a', 2]
+    assert get_value({'answers': [None, '', 'a', 'b']}, 'answers') == 'a' and get_value({'answers': ['', None]}, 'answers') is None
+    coqa = SourceCard('coqa', fields=(Field('story'), Field('questions', 'list<string>'), Field('answers', 'struct<input_text: list<string>>')))
+    assert {item.name: item.dtype for item in usable_fields(coqa)[0]} == {'story': 'text', 'questions': 'list', 'answers.input_text': 'list'}
+
+
+@pytest.mark.parametrize('value, text', [(1., '1'), (-0., '-0'), (2.5, '2.5'), (1e15, '1e+15'), (1e-5, '0.00001'), (float('inf'), 'inf'), (float('nan'), None)])
+def test_floats_read_as_arrow_writes_them(value, text): assert as_text(value) == text
 
 
 def test_nested_fields_open_one_level():

@@ -6,7 +6,7 @@
 __all__ = ['STOPS', 'WIDE_STOPS', 'MIN_ROOM', 'text_column', 'one_chunk', 'field_column', 'field_texts', 'list_sentences',
            'byte_lengths', 'ends_sentence', 'input_column', 'share_room', 'cut_inputs']
 
-# %% ../../nbs/13_dynosaur.values.ipynb #d3952b2d
+# %% ../../nbs/13_dynosaur.values.ipynb #0901d6be
 import re
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .fields import ALTERNATIVES, Rules, cut_text
+from .fields import Rules, cut_text, holds_alternatives
 from .prompts import PromptText, load_prompts
 from ..records import Field
 
@@ -57,7 +57,7 @@ def field_column(
     lengths = pc.list_value_length(outer).fill_null(0).to_numpy(zero_copy_only=False)
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], lengths.cumsum()]), pa.int32()), pc.struct_field(pc.list_flatten(outer), [part]))
 
-# %% ../../nbs/13_dynosaur.values.ipynb #9cedab17
+# %% ../../nbs/13_dynosaur.values.ipynb #d5cba95d
 def _is_text(kind: pa.DataType) -> bool: return 'string' in str(kind) and not pa.types.is_nested(kind) and not pa.types.is_dictionary(kind)
 
 def _list_texts(array: pa.Array, careful: bool, alternatives: bool) -> tuple[pa.StringArray, pa.Array]:
@@ -85,7 +85,8 @@ def field_texts(
     array = field_column(rows, field.name)
     if array is None: return pa.nulls(len(rows), pa.string()), None
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
-        return _list_texts(array, rules.nested == 'flatten', field.name.rpartition('.')[0].lower() in ALTERNATIVES)
+        answers = (field.name not in rows.schema.names or _is_text(array.type.value_type)) and holds_alternatives(field.name, rows.schema.names)
+        return _list_texts(array, rules.nested == 'flatten', answers)
     if field.labels and pa.types.is_integer(array.type):
         numbers = pc.if_else(pc.and_(pc.greater_equal(array, 0), pc.less(array, len(field.labels))), array, None)
         array = pa.array(field.labels).take(numbers)
