@@ -7,7 +7,7 @@ __all__ = ['PROVENANCE_KEYS', 'HUB_LICENSES', 'SIZES', 'LIMITS', 'CITATIONS', 'C
            'count_sources', 'write_provenance', 'license_header', 'escape_cell', 'escape_url', 'markdown_table',
            'public_parameters', 'count_rejected', 'card_header', 'sources_section', 'making_section', 'write_card']
 
-# %% ../nbs/43_dataset_card.ipynb #86b144d6
+# %% ../nbs/43_dataset_card.ipynb #b4204b63
 import csv
 import html
 import io
@@ -23,7 +23,7 @@ import pyarrow
 import yaml
 from pyarrow import parquet
 
-from .records import SourceCard, check_types, from_json
+from .records import SourceCard, check_types, read_records
 from .store import FREE_PARAMETERS, atomic_path
 
 # %% ../nbs/43_dataset_card.ipynb #3a2e65f6
@@ -258,7 +258,7 @@ def making_section(
         parts.append(markdown_table(['kind', 'rule', 'count'], [[escape_cell(kind), escape_cell(rule), f'{count:,}'] for (kind, rule), count in rejected.items()]))
     return '\n\n'.join(parts)
 
-# %% ../nbs/43_dataset_card.ipynb #2c62df84
+# %% ../nbs/43_dataset_card.ipynb #5e1e76b7
 def write_card(
     folder: str | Path,                       # a run folder, or a dataset alone
     cards: Iterable[SourceCard] = (),         # of the sources, for summaries and languages; none: from the run's sources.jsonl
@@ -286,7 +286,7 @@ def write_card(
     return path
 
 def _read_cards(path: Path) -> list[SourceCard]:
-    return [from_json(SourceCard, line) for line in path.read_text('utf-8').splitlines() if line.strip()] if path.is_file() else []
+    return read_records(path, SourceCard)
 
 def _read_json(path: Path) -> dict[str, Any]: return json.loads(path.read_text('utf-8')) if path.is_file() else {}
 

@@ -396,7 +396,7 @@ def recorded_key(
     "The key by which a recorded answer is found."
     return content_hash([messages, draw], 32)
 
-# %% ../nbs/03_llm.ipynb #b70c8cbc
+# %% ../nbs/03_llm.ipynb #758e826d
 class RecordedLLM:
     "A file of answers as an LLM."
     def __init__(
@@ -406,7 +406,7 @@ class RecordedLLM:
         path = Path(path)
         if not path.is_file(): raise FileNotFoundError(errno.ENOENT, 'no file of recorded answers', str(path))
         data, self.answers = path.read_bytes(), {}
-        for number, line in enumerate(data.decode().splitlines(), 1):
+        for number, line in enumerate(data.decode().split('\n'), 1):
             if not line.strip(): continue
             record = json.loads(line)
             if 'text' not in record or not {'key', 'messages'} & set(record): raise ValueError(f'{path}:{number}: want text and messages (or key), got {sorted(record)}')

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'CONSTANT_COLUMNS', 'EXAMPLE_COLUMNS', 'EXAMPLE_SCHEMA', 'RECORDS', 'canonical_json', 'content_hash',
-           'check_types', 'Field', 'Split', 'SourceCard', 'Task', 'Rejected', 'Example', 'to_json', 'from_json']
+           'check_types', 'Field', 'Split', 'SourceCard', 'Task', 'Rejected', 'Example', 'to_json', 'from_json',
+           'read_records']
 
-# %% ../nbs/00_records.ipynb #ffb5c36d
+# %% ../nbs/00_records.ipynb #17b5223b
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -178,3 +180,12 @@ def from_json(
         if isinstance(value, list):
             data[name] = tuple(from_json(RECORDS[name], item) if name in RECORDS and isinstance(item, dict) else item for item in value)
     return kind(**data)
+
+# %% ../nbs/00_records.ipynb #02272cf6
+def read_records(
+    path: str | Path,  # JSON lines, UTF-8
+    kind: type,        # the records' class
+) -> list[Any]:        # in the order of the file; [] if there is no file
+    "The records of a file."
+    if not Path(path).is_file(): return []
+    with open(path, encoding='utf-8', newline='\n') as file: return [from_json(kind, line) for line in file if line.strip()]

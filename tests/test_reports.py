@@ -139,3 +139,15 @@ def test_csv_of_ones_own_becomes_a_chat_export(tmp_path, capsys):
     assert chats and all([turn['role'] for turn in chat['messages']][-2:] == ['user', 'assistant'] for chat in chats)
     assert {chat['messages'][-1]['content'] for chat in chats} >= set(queues)
     assert load_dataset(str(tmp_path/'run'/'dataset'), split='train', cache_dir=str(tmp_path/'cache')).num_rows >= 80
+
+
+def test_real_sources_run_to_the_end(shared_data, tmp_path):
+    from real_cards import cards_with_info
+    hub = run_report('dynosaur_data', out=str(tmp_path/'hub'), sources=str(shared_data/'hub'), limit=20)
+    counts = read_manifest(hub)['counts']
+    assert counts['sources'] == 19 and counts['tasks'] >= 30 and counts['examples'] >= 600
+    cards = run_report('dynosaur_data', out=str(tmp_path/'cards'), sources=str(cards_with_info(shared_data, tmp_path/'copy')))
+    counts = read_manifest(cards)['counts']
+    rules = {json.loads(line)['rule'] for line in (cards/'rejected.jsonl').read_text().split('\n') if line}
+    assert counts['sources_found'] == 385 and counts['tasks'] > 20
+    assert {'denied_license', 'no_license', 'language', 'no_rows', 'no_tasks', 'image_audio'} <= rules

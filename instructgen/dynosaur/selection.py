@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_examples', 'write_selection']
 
-# %% ../../nbs/15_dynosaur.selection.ipynb #d0beee56
+# %% ../../nbs/15_dynosaur.selection.ipynb #2f18f88b
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..llm import KeptLLM
-from ..records import Rejected, Task, from_json, to_json
+from ..records import Rejected, Task, read_records, to_json
 from ..store import bucket_of, open_run, read_dataset, write_bucket
 from .categories import read_categories
 from .select import PROFILES, Selection, select
@@ -31,7 +31,7 @@ def write_examples(
     for bucket, members in sorted(buckets.items()): write_bucket(folder, bucket, table.filter(pc.is_in(names, pa.array(members))))
     return len(buckets)
 
-# %% ../../nbs/15_dynosaur.selection.ipynb #8d6c839c
+# %% ../../nbs/15_dynosaur.selection.ipynb #eae5552f
 def _lines(records: Iterable[Task | Rejected]) -> str: return ''.join(to_json(record) + '\n' for record in records)
 
 def write_selection(
@@ -46,7 +46,7 @@ def write_selection(
     "Draw a selection from a run and write it as a dataset of its own."
     if profile not in PROFILES: raise ValueError(f'profile is {profile!r}, want one of {", ".join(PROFILES)}')
     folder, given = Path(folder), read_categories(categories) if categories else None
-    tasks = [from_json(Task, line) for line in (folder/'tasks.jsonl').read_text(encoding='utf-8').splitlines()]
+    tasks = read_records(folder/'tasks.jsonl', Task)
     parameters = {'profile': profile, 'seed': seed, 'llm': llm.name, 'categories': categories, 'dataset': folder.name}
     with open_run('selection', parameters, out=out or folder/f'selection_{profile}', resume=resume, parent=folder) as run:
         chosen = select(read_dataset(folder), tasks, PROFILES[profile], llm, seed, given)

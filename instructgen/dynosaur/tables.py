@@ -6,7 +6,7 @@
 __all__ = ['PAPER', 'read_lines', 'read_counts', 'funnel_table', 'drops_table', 'check_funnel', 'cost_table', 'source_table',
            'license_table', 'setting_table', 'instruction_verbs', 'length_table', 'sample_tasks']
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #b1c0233a
+# %% ../../nbs/16_dynosaur.tables.ipynb #dc8968b7
 import random
 from collections import Counter
 from pathlib import Path
@@ -15,18 +15,17 @@ from typing import Any
 import pandas as pd
 import pyarrow.compute as pc
 
-from ..records import Rejected, SourceCard, Task, from_json
+from ..records import Rejected, SourceCard, Task, read_records
 from ..store import BUCKETS, read_dataset, read_part
 from ..text import distinct_share, top_verb_share, verb_objects
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #57d66f73
+# %% ../../nbs/16_dynosaur.tables.ipynb #a87d33b6
 def read_lines(
     folder: str | Path,  # run folder
     kind: type,          # SourceCard, Task or Rejected
 ) -> list[Any]:          # in the order of the file; [] if there is none
     "The records of a run's sources.jsonl, tasks.jsonl or rejected.jsonl."
-    path = Path(folder, {SourceCard: 'sources', Task: 'tasks', Rejected: 'rejected'}[kind] + '.jsonl')
-    return [from_json(kind, line) for line in path.read_text(encoding='utf-8').splitlines() if line] if path.exists() else []
+    return read_records(Path(folder, {SourceCard: 'sources', Task: 'tasks', Rejected: 'rejected'}[kind] + '.jsonl'), kind)
 
 # %% ../../nbs/16_dynosaur.tables.ipynb #81b184ca
 def read_counts(
