@@ -103,6 +103,11 @@ def test_a_prompt_file_of_ones_own_reaches_the_examples(tmp_path):
     rows = read_dataset(tmp_path/'run').to_pylist()
     assert any(row['instruction'].endswith('!') and ' Say ' in row['instruction'] for row in rows) and not any('must be one of' in row['instruction'] for row in rows)
     assert any(' = ' in row['input'] for row in rows) and not any(row['input'].startswith('The premise is') for row in rows)
+    (tmp_path/'own.yaml').write_text(own.replace('{field} = {value}', '{field}: {value}'), encoding='utf-8')   # the prompts stay, the sentences change
+    config = DatasetConfig(limit=20, prompts=str(tmp_path/'own.yaml'))
+    with open_run('end_to_end', {}, out=tmp_path/'run', resume=True) as run: build_dataset(run, config, *gather_sources(config))
+    make(tmp_path/'fresh', prompts=str(tmp_path/'own.yaml'))
+    assert content(tmp_path/'run') == content(tmp_path/'fresh') and read_dataset(tmp_path/'run').num_rows == len(rows)
 
 
 def test_processes_do_not_change_the_result(tmp_path):

@@ -23,8 +23,8 @@ def usable_names(card, rules=RULES['careful']): return [item.name for item in us
 
 def test_published_rules_are_those_of_the_authors_code():
     rules = RULES['published']
-    assert (rules.max_labels, rules.inclusive, rules.label_window, rules.label_chars) == (10, True, 100, 15)
-    assert (rules.balance, rules.max_count_binary, rules.max_count_many) == ('count', 70, 50)
+    assert (rules.max_labels, rules.label_window, rules.label_chars, rules.max_listed, rules.unlisted_labels) == (10, 100, 15, 0, 'keep')
+    assert (rules.balance, rules.max_share_binary, rules.max_share_many) == ('count', .7, .5)
     assert (rules.max_input_chars, rules.max_output_chars, rules.long_output, rules.missing_label, rules.empty_output) == (2000, 2000, 'cut', 'last', 'keep')
     assert (rules.max_tokens, rules.rows_per_split, rules.shuffle, rules.name_lists, rules.input_format) == (256, 100, False, False, 'code')
     assert 'multi_output' not in rules.checks and 'multi_output' in CHECKS  # the paper lists the rule, the code lacks it

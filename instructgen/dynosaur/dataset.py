@@ -160,7 +160,7 @@ def ask_tasks(
         except BudgetReached as error: return found, str(error)
     return found, ''
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #51cb7f20
+# %% ../../nbs/15_dynosaur.dataset.ipynb #b1f33311
 @dataclass(frozen=True, slots=True)
 class Bucket:
     "The sources of one bucket, with what was proposed for them."
@@ -173,7 +173,7 @@ class Bucket:
     @property
     def key(self) -> str:  # 16 hex digits
         "Hash of all that the bucket is made from."
-        config = {name: getattr(self.config, name) for name in ('rules', 'prompts', 'limit', 'window', 'seed')}
+        config = {name: getattr(self.config, name) for name in ('rules', 'limit', 'window', 'seed')} | {'prompts': asdict(load_prompts(self.config.prompts))}
         return content_hash([[[to_json(done.card), [to_json(task) for task in done.tasks], [to_json(drop) for drop in done.rejected]] for done in self.proposals],
                              [to_json(drop) for drop in self.refused], config, asdict(self.config.rule_set), self.generator])
 

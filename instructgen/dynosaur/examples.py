@@ -7,7 +7,7 @@ __all__ = ['HELD_OUT', 'REASONS', 'used_splits', 'draw_rows', 'sample_rows', 'la
            'check_outputs', 'check_inputs', 'mark_cut_answers', 'count_cut', 'mark_repeats', 'count_lost',
            'example_table', 'make_examples', 'apply_tasks']
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #01d5fc28
+# %% ../../nbs/13_dynosaur.examples.ipynb #dd8df09f
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .fields import RULES, Rules
+from .fields import RULES, Rules, field_type, get_value
 from .prompts import PromptText, label_sentence, load_prompts
 from .values import byte_lengths, cut_inputs, field_column, field_texts, input_column, one_chunk, text_column
 from ..records import EXAMPLE_SCHEMA, Field, Rejected, SourceCard, Split, Task, content_hash
@@ -96,17 +96,18 @@ def sample_rows(
         tables.append(table.append_column('__row', pa.array(rows, pa.int64())))
     return _unite(tables).combine_chunks()
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #aa0fe349
+# %% ../../nbs/13_dynosaur.examples.ipynb #ccde3183
 def label_suffix(
     labels: Sequence[str],               # the label space in its order
-    rules: Rules,                        # `label_chars`
+    rules: Rules,                        # `max_listed`, `listed_chars`, `label_chars`
     prompts: PromptText | None = None,   # has the sentence; None: English
-) -> str:                                # '' if a label is too long to be listed
+) -> str:                                # '' if the labels are too many or too long to be listed
     "The sentence that lists the labels of a task."
-    if not labels or max(map(len, labels)) > rules.label_chars: return ''
-    return label_sentence(labels, prompts or load_prompts())
+    if not labels or (max(map(len, labels)) > rules.label_chars if not rules.max_listed else len(labels) > rules.max_listed): return ''
+    sentence = label_sentence(labels, prompts or load_prompts())
+    return '' if rules.max_listed and (len(sentence) > rules.listed_chars or '\n' in ''.join(labels)) else sentence
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #fc2e044a
+# %% ../../nbs/13_dynosaur.examples.ipynb #491cd333
 def _label_key(label: str) -> tuple:   # numbers by value before words by letter
     try: return (0, float(label), label)
     except ValueError: return (1, 0., label)
@@ -114,30 +115,55 @@ def _label_key(label: str) -> tuple:   # numbers by value before words by letter
 def _shares(counts: dict[str, int]) -> str:
     return ', '.join(f'{label[:40]!r} {number}' for label, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3])
 
+def _is_category(field: Field, sampled: Sequence[dict]) -> bool:
+    return len(sampled) > 7 and field_type(field, [value for row in sampled if (value := get_value(row, field.name)) is not None]) == 'category'
+
+def _is_label_space(counts: dict[str, int], declared: Sequence[str], total: int, rules: Rules, field: Field, sampled: Sequence[dict]) -> bool:
+    size = len(declared or counts)
+    if declared or size > rules.max_distinct_share * total: return bool(declared) and size <= max(rules.max_labels, rules.max_listed)
+    if size <= rules.max_labels or size > rules.max_listed: return size <= rules.max_labels
+    return size <= rules.max_listed_share * total and any(_label_key(label)[0] for label in counts) or _is_category(field, sampled)
+
+def _judge_free_text(window: pa.StringArray, total: int, field: Field, rules: Rules, sampled: Sequence[dict]) -> tuple[tuple, str, str]:
+    if rules.unlisted_labels == 'keep' or not _is_category(field, sampled): return (), '', ''
+    coded = window.dictionary_encode()
+    counts = np.bincount(coded.indices.drop_null().to_numpy())
+    if len(counts) <= rules.max_listed or (counts == 1).sum() > rules.max_distinct_share * total: return (), '', ''
+    return (), 'unlisted_labels', _unlisted(coded.dictionary.to_pylist())
+
+def _unlisted(labels: Sequence[str]) -> str: return f'{len(labels)} labels: {", ".join(label[:40] for label in labels[:3])}, …'
+
 def judge_output(
-    texts: pa.StringArray,   # of the output field, null where there is no scalar
-    field: Field,            # its labels
-    rules: Rules,            # label space and balance
+    texts: pa.StringArray,               # of the output field, null where there is no scalar
+    field: Field,                        # its labels
+    rules: Rules,                        # label space and balance
+    sampled: Sequence[dict] = (),        # rows of the card, which tell a category
+    prompts: PromptText | None = None,   # has the sentence that lists the labels; None: English
 ) -> tuple[tuple[str, ...], str, str]:   # labels, () for free text; the rule that drops its tasks, '' if none; the counts behind it
     "The label space of an output field, and whether its values are too uneven to learn from."
     window = texts[:rules.label_window] if rules.label_window else texts
     if rules.list_output == 'stop' and window.null_count or window.null_count == len(window): return (), 'nonscalar_output', ''
     if rules.empty_output == 'skip' and byte_lengths(window).min() == 0: window = window.filter(pc.not_equal(window, ''))
-    total, enough = len(window) - window.null_count, max(rules.max_labels, len(field.labels))
+    total, enough = len(window) - window.null_count, max(rules.max_labels, rules.max_listed, len(field.labels))
     if not total: return (), 'empty_output', ''
     for part in (window[:4 * enough], window):   # free text shows in its first rows
-        if len((coded := part.dictionary_encode()).dictionary) > enough: return (), '', ''
+        if (size := len((coded := part.dictionary_encode()).dictionary)) > enough: return ((), '', '') if size == len(part) else _judge_free_text(window, total, field, rules, sampled)
     counts = dict(zip(coded.dictionary.to_pylist(), np.bincount(coded.indices.drop_null().to_numpy()).tolist()))
     declared = field.labels if rules.label_source == 'schema' and len(counts) <= len(field.labels) and set(counts) <= set(field.labels) else ()
-    few, most, top = rules.balance == 'share' and total < rules.min_balance_rows, rules.max_labels - (not rules.inclusive), max(counts.values())
+    few, top = rules.balance == 'share' and total < rules.min_balance_rows, max(counts.values())
     if len(counts) == 1 and rules.drop_single_label and not (few and (declared or total == 1)): return (), 'single_label', _shares(counts)
-    if len(declared or counts) > most or not declared and len(counts) > rules.max_distinct_share * total: return (), '', ''
+    if not _is_label_space(counts, declared, total, rules, field, sampled):
+        return (tuple(declared), 'unlisted_labels', _unlisted(declared)) if declared and rules.unlisted_labels == 'drop' else _judge_free_text(window, total, field, rules, sampled)
     labels = declared if declared and rules.label_order == 'schema' else tuple(sorted(declared or counts, key=_label_key))
+    listed = bool(label_suffix(labels, rules, prompts))
+    closed = bool(declared) or not listed and _is_category(field, sampled)
+    if len(labels) > rules.max_labels and not listed and not closed: return (), '', ''
     binary, share = len(counts) == 2, rules.balance == 'share'
-    limit = total * (rules.max_share_binary if binary else rules.max_share_many) + 1e-9 if share else rules.max_count_binary if binary else rules.max_count_many
-    return (labels, 'imbalanced', _shares(counts)) if len(counts) > 1 and top > limit and not few else (labels, '', '')
+    limit = (total if share else 100) * (rules.max_share_binary if binary else rules.max_share_many) + 1e-9
+    if len(counts) > 1 and top > limit and not few: return labels, 'imbalanced', _shares(counts)
+    return (labels, 'unlisted_labels', _unlisted(labels)) if closed and not listed and rules.unlisted_labels == 'drop' else (labels, '', '')
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #f3bfc603
+# %% ../../nbs/13_dynosaur.examples.ipynb #e34db2d2
 def _no_rows(card: SourceCard, rules: Rules) -> str:
     names = ', '.join(split.name for split in card.splits)
     return f'no split with {" or ".join(rules.splits)} among {names}' if names and not used_splits(card, rules) else 'no rows' if names else 'no data files'
@@ -152,13 +178,15 @@ def label_tasks(
 ) -> tuple[list[Task], list[Rejected]]:     # tasks with labels, suffix and task_type; dropped ones with the rule
     "Tasks with the label space that their source's rows give them, without the unbalanced ones."
     fields, judged, kept, rejected, texts = {field.name: field for field in card.fields}, {}, [], [], {} if texts is None else texts
+    columns = set(rows.schema.names)
     for task in tasks:
         if task.output not in judged and len(rows):
             field = fields.get(task.output) or Field(task.output)
             texts[field.name] = field_texts(rows, field, rules)
-            judged[task.output] = judge_output(texts[field.name][0], field, rules)
-        missing = next((name for name in (*task.inputs, task.output) if len(rows) and name not in rows.schema.names and field_column(rows, name) is None), None)
+            judged[task.output] = judge_output(texts[field.name][0], field, rules, card.rows, prompts)
+        missing = next((name for name in (*task.inputs, task.output) if len(rows) and name not in columns and field_column(rows, name) is None), None)
         labels, rule, shown = ((), 'no_rows', _no_rows(card, rules)) if not len(rows) else ((), 'unknown_field', missing) if missing else judged[task.output]
+        if rule == 'unlisted_labels' and labels and all(label.lower() in task.instruction.lower() for label in labels): rule = ''   # it names them itself
         if rule: rejected.append(Rejected('task', task.id, rule, f'{task.instruction} [{shown}]' if shown else task.instruction, card.name))
         else: kept.append(replace(task, labels=labels, suffix=label_suffix(labels, rules, prompts),
                                   task_type='classification' if labels else 'generation'))

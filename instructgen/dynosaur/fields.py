@@ -23,7 +23,7 @@ CHECKS = ('empty_instruction', 'empty_inputs', 'empty_output', 'multi_output', '
           'other_language', 'placeholder', 'demo_copy', 'speaks_of_data', 'leaks_value', 'names_unused', 'misses_input', 'output_given', 'asks_for_input',
           'nonscalar_output', 'metadata_target', 'unwanted_target', 'one_to_many', 'too_many')  # rules of dynosaur.checks, in the order tried
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #c80277be
+# %% ../../nbs/10_dynosaur.fields.ipynb #95ac499f
 @dataclass(frozen=True)
 class Rules:
     "Every threshold and choice of the Dynosaur steps; the defaults are the careful ones."
@@ -53,22 +53,22 @@ class Rules:
     leak_chars: int = 12                # shortest sampled value that an instruction may not contain
     leak_words: int = 6                 # words in a row that an instruction may not share with one sampled value
     max_similarity: float = .9          # of two instructions with the same source, inputs and output; code: only equal ones (1)
-    # label space and balance: section 2.3
-    max_labels: int = 10                # distinct outputs of a classification task
-    inclusive: bool = True              # code: 10 labels are a label space; paper: "less than 10" (False)
+    # label space, balance, then examples: section 2.3, appendix A.4
+    max_labels: int = 10                # distinct outputs of a classification task; code: 10 are a label space; paper: "less than 10" (9)
     max_distinct_share: float = .5      # distinct outputs over rows, above it no label space; code: no limit (1)
+    max_listed: int = 20                # labels of an "Answers must be one of …" sentence; code: 0, it goes by `max_labels` and `label_chars`
+    max_listed_share: float = .2        # distinct outputs over rows, for more than `max_labels` that nobody declared
+    listed_chars: int = 500             # longest such sentence: of 134 real label sets, those of up to 20 names fit; code: no limit
+    unlisted_labels: str = 'drop'       # a task whose output is a label or a category that nothing names; code: 'keep'
     label_source: str = 'schema'        # 'schema': ClassLabel names where there are any, else 'data'; code: 'data'
     label_window: int = 0               # rows looked at, 0 for all sampled ones; code: first 100
     label_order: str = 'schema'         # schema, else sorted; code: order of a Python set, which changes from run to run ('sorted' here)
-    label_chars: int = 15               # longest label of an "Answers must be one of …" sentence; code: <= 15
-    balance: str = 'share'              # 'share' of the rows seen; code: 'count' of rows
+    label_chars: int = 15               # longest label of a sentence where `max_listed` is 0; code: <= 15
+    balance: str = 'share'              # 'share' of the rows seen; code: 'count', the share of 100 rows, however many there are
     max_share_binary: float = .70       # most frequent of two labels; code: 70 rows of 100
     max_share_many: float = .50         # most frequent of more labels; code: 50 rows of 100
-    max_count_binary: int = 70          # for balance 'count'
-    max_count_many: int = 50            # for balance 'count'
     min_balance_rows: int = 20          # with fewer rows a share says little, and balance is not judged
     drop_single_label: bool = True      # a task with one answer for all rows; paper and code
-    # examples: section 2.3 and appendix A.4
     splits: tuple = ('train', 'valid', 'dev')  # a split is used if its name contains one; code: 'train', 'validation'; never test
     rows_per_split: int = 100           # code; paper: up to 200 a task, from two splits
     shuffle: bool = True                # seeded sample over the split; code: its first rows
@@ -83,17 +83,16 @@ class Rules:
     missing_input: str = 'skip'         # a row without one of several inputs; code: 'skip' too
     repeated_row: str = 'skip'          # same input and same output as an earlier row of the task; code: 'keep'
     min_examples: int = 1               # tasks with fewer are dropped
-
     def __post_init__(self): check_types(self)
 
-# %% ../../nbs/10_dynosaur.fields.ipynb #c31a9fda
+# %% ../../nbs/10_dynosaur.fields.ipynb #0d0d42cc
 RULES = {
     'careful': Rules(),
     'published': Rules(
         index_fields='substring', nested='keep', allowed_fields='row', row_choice='first', max_metadata_chars=0, cut_mark='', label_names=False,
         task_form='python', demonstrations='fixed', max_tokens=256,
         parser='literal', checks=('empty_output', 'unknown_field', 'overlap', 'repeated'), repair_case=False, max_similarity=1.,
-        max_distinct_share=1., label_source='data', label_window=100, label_order='sorted', balance='count', min_balance_rows=1,
+        max_distinct_share=1., max_listed=0, unlisted_labels='keep', label_source='data', label_window=100, label_order='sorted', balance='count', min_balance_rows=1,
         splits=('train', 'validation'), shuffle=False, input_format='code', name_lists=False, list_output='stop', long_output='cut',
         missing_label='last', empty_output='keep', repeated_row='keep')}  # presets by name
 
