@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['OPENAI_URL', 'Endpoint', 'find_endpoint', 'redact', 'explain_status']
 
-# %% ../nbs/03_endpoint.ipynb #596fcaee
+# %% ../nbs/03_endpoint.ipynb #19060434
 import json
 import os
 import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
+
+from .store import SECRET_VALUE, secret_query
 
 # %% ../nbs/03_endpoint.ipynb #fcdb9ddb
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Endpoint:
         address = urlsplit(self.url)
         return address.scheme == 'https' and (address.hostname == 'api.openai.com' or (address.hostname or '').endswith('.api.openai.com'))
 
-# %% ../nbs/03_endpoint.ipynb #0efdc8b3
+# %% ../nbs/03_endpoint.ipynb #cd1dfad1
 OPENAI_URL = 'https://api.openai.com/v1'  # where `openai:MODEL` goes without OPENAI_BASE_URL
 
 def _headers(extra: dict[str, str] | None, variables: dict[str, str]) -> dict[str, str]:  # from the parameter and INSTRUCTGEN_HEADERS
@@ -52,9 +54,11 @@ def find_endpoint(
     variables = dict(os.environ) if variables is None else variables
     model, at, url = target.partition('@http')
     base = (variables.get('OPENAI_BASE_URL') or OPENAI_URL).rstrip('/')
+    if name := secret_query(target if at else f'{target} {base}'): raise ValueError(f'the address of {re.split("[?&;#]", model)[0]!r} has {name!r} in its query, and addresses are written down: put the key into INSTRUCTGEN_API_KEY, or, for a header of your own, into INSTRUCTGEN_HEADERS')
     if not at and re.search(r'@(localhost|[\w.-]+:\d+)', target): raise ValueError(f'{target!r} has an address without http:// or https://')
     address = urlsplit(f'http{url}' if at else base)
     if address.username or address.password: raise ValueError(f'the address of {model!r} holds a user or password: put the key into INSTRUCTGEN_API_KEY')
+    if SECRET_VALUE.search(address.query): raise ValueError(f'the query of the address of {model!r} holds what looks like a key: put it into INSTRUCTGEN_API_KEY or INSTRUCTGEN_HEADERS')
     if not model or not address.hostname: raise ValueError(f'want MODEL@http://host:port/v1, got the model {model!r} and the host {address.hostname!r}')
     endpoint = Endpoint(f'{address.scheme}://{address.netloc}{address.path}'.rstrip('/'), model)
     trusted = endpoint.is_openai or variables.get('OPENAI_BASE_URL') and endpoint.url == base.partition('?')[0].rstrip('/')

@@ -134,7 +134,7 @@ class LLMServer:
 
     def fault(self, head: bytes, asked: dict, prompt: str, tries: int, path: bytes) -> str:
         like, draw = self.behaviour, self.random.random
-        if like.key and f'authorization: bearer {like.key}\r\n' not in (head.decode('latin-1') + '\r\n').replace('Authorization: Bearer', 'authorization: bearer'): return '401'
+        if like.key and not re.search(rf'\r\nauthorization:[ \t]*bearer (?-i:{re.escape(like.key)})[ \t]*(\r|\Z)', head.decode('latin-1'), re.I): return '401'
         if like.model and asked['model'] != like.model: return '404'
         if path not in (b'/v1/chat/completions', b'/v1/completions'): return '404'
         if not like.old_max_tokens and 'max_tokens' in asked or any(name in asked for name in like.fixed.split(',') if name): return '400'

@@ -65,6 +65,19 @@ def test_a_fault_that_stays(server, fault, reason, count):
     assert done['1'].text == 'You said: another' and counted.errors == {reason: 1}
 
 
+def test_a_server_with_a_key(monkeypatch):
+    with LLMServer(key='right-key-0123') as server:
+        monkeypatch.setenv('INSTRUCTGEN_API_KEY', 'right-key-0123')
+        assert ask(server, ['x'])[0]['0'].text == 'You said: x' and server.counts.statuses == {200: 1}
+        for wrong in ('wrong-key-0123', 'right-key-01234', 'right-key-012'):
+            monkeypatch.setenv('INSTRUCTGEN_API_KEY', wrong)
+            with pytest.raises(PermissionError, match='INSTRUCTGEN_API_KEY') as trouble: ask(server, ['y'])
+            assert wrong not in str(trouble.value) and 'right-key' not in str(trouble.value)
+        monkeypatch.delenv('INSTRUCTGEN_API_KEY')
+        with pytest.raises(PermissionError, match='no key was sent'): ask(server, ['y'])
+    assert server.counts.answers == {'x': 1}
+
+
 def test_a_request_that_hangs(server, caplog):
     began = time.monotonic()
     done, _ = ask(server, ['hangs [faults: hang]', 'hangs once [faults: hang ok]', *map(str, range(30))], timeout=.2)
@@ -217,6 +230,20 @@ def test_only_openai_over_tls_gets_openais_key():
 def test_addresses_that_are_refused(target, words):
     with pytest.raises(ValueError, match=words) as trouble: find_endpoint(target, variables={})
     assert 'pw' not in str(trouble.value)
+
+
+@pytest.mark.parametrize('name', 'key k%65y api_key apikey api-key x-api-key subscription-key token access_token accessToken sig signature X-Amz-Signature secret client_secret password code'.split())
+@pytest.mark.parametrize('target, variables', [('m@http://h/v1?api-version=7&{}', {}), ('m@http://h/v1#{}', {}), ('m', {'OPENAI_BASE_URL': 'http://h/v1?{}'}), ('m@localhost:8000/v1?{}', {}), ('m?{}', {})])
+def test_a_key_in_the_query_is_refused(name, target, variables):
+    part = f'{name}=squirrel'
+    with pytest.raises(ValueError, match='INSTRUCTGEN_API_KEY.*INSTRUCTGEN_HEADERS') as trouble: find_endpoint(target.format(part), variables={key: value.format(part) for key, value in variables.items()})
+    assert 'squirrel' not in str(trouble.value)
+
+
+def test_the_rest_of_a_query_is_taken():
+    assert find_endpoint('m@http://h/v1?api-version=2024-10-21&deployment=a&tokens=5', variables={}).query == {'api-version': '2024-10-21', 'deployment': 'a', 'tokens': '5'}
+    with pytest.raises(ValueError, match='looks like a key') as trouble: find_endpoint(f'm@http://h/v1?x={SECRET}', variables={})
+    assert SECRET not in str(trouble.value)
 
 
 def test_keys_that_no_key_is():

@@ -206,7 +206,8 @@ def test_the_manifest_has_every_file_with_its_hash_but_those_of_inner_runs(tmp_p
 
 
 @pytest.mark.parametrize('parameters', [{'api_key': 'x'}, {'hub_token': 'x'}, {'apiKey': 'x'}, {'headers': {'X-Secret': 'x'}}, {'llm': 'openai:m@https://me:word@h/v1'},
-                                        {'note': 'hf_abcdefghijklmnopqrstuv'}, {'models': ['rules', 'sk-proj-0123456789abcdef']}])
+                                        {'note': 'hf_abcdefghijklmnopqrstuv'}, {'models': ['rules', 'sk-proj-0123456789abcdef']}, {'llm': 'openai:m@http://h/v1?api_key=word'},
+                                        {'llm': 'openai:m@http://h/v1?api-version=7&access%5Ftoken=word'}, {'models': ['rules', 'openai:m@http://h/v1?sig=word']}])
 def test_secrets_are_refused_without_being_repeated(tmp_path, parameters):
     with pytest.raises(ValueError, match='looks like a secret') as caught: open_run('demo', parameters, tmp_path / 'run')
     assert not (tmp_path / 'run').exists() and 'word' not in str(caught.value).replace('password', '') and '0123' not in str(caught.value)
@@ -214,6 +215,10 @@ def test_secrets_are_refused_without_being_repeated(tmp_path, parameters):
 
 @pytest.mark.parametrize('name', ['max_tokens', 'tokenizer', 'budget_tokens', 'keyword', 'monkey'])
 def test_ordinary_names_are_no_secrets(name): refuse_secrets({name: 'x'})
+
+
+@pytest.mark.parametrize('value', ['openai:m@http://h/v1?api-version=7', 'openai:m@http://h/v1?api_key=', 'hub:?search=key&author=me&license=mit&sort=downloads', 'a key=b', 'x?page=1'])
+def test_ordinary_addresses_are_no_secrets(value): refuse_secrets({'llm': value, 'sources': [value]})
 
 
 def test_a_broken_run_does_not_hide_the_others(tmp_path, caplog):
