@@ -7,7 +7,7 @@ SETUP  := settings.ini setup.py constraints.txt
 
 .PHONY: help quickstart test lab docs clean
 help:
-	@echo "make quickstart   both papers' pipelines on the demo data, ends with the path of an HTML report"
+	@echo "make quickstart   a dataset from the demo sources; ends with the path of an HTML report"
 	@echo "make test         notebooks clean and in step with the modules, nbdev_test, pytest"
 	@echo "make lab          JupyterLab with this project's kernel"
 	@echo "make docs         all notebooks and the quickstart's report as a searchable site in site/"

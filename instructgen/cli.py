@@ -48,7 +48,7 @@ def read_parameters(
 # %% ../nbs/50_cli.ipynb #4d03aa0a
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help='Instruction-tuning data from datasets and documents that already exist.')  # the command and its subcommands
 
-# %% ../nbs/50_cli.ipynb #e2d39be3
+# %% ../nbs/50_cli.ipynb #141422eb
 ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset'}  # report -> function(parameters) -> dict
 
 @app.command('run')
@@ -63,6 +63,9 @@ def run_command(
     "Execute a report and tell where its page lies."
     from instructgen.report import check_parameters, run_report
     given = check_parameters(report, read_parameters(parameter or [], file))
+    if estimate and resume:
+        from instructgen.store import read_run
+        given = {**read_run(out)['parameters'], **given}
     if estimate:
         if report not in ESTIMATES: raise ValueError(f'report {report!r} cannot be estimated; these can: {", ".join(ESTIMATES)}')
         module, _, function = ESTIMATES[report].partition(':')
@@ -83,18 +86,21 @@ def reports_command(
         for parameter in report_parameters(name).values():
             typer.echo(f'  {parameter.name:<16} {parameter.default!r:<14} {parameter.meaning}')
 
-# %% ../nbs/50_cli.ipynb #fc0b8c84
+# %% ../nbs/50_cli.ipynb #4856cf6e
 @app.command('runs')
 def runs_command(
     folder: Annotated[str, typer.Argument(help='folder of run folders; default as for run')] = '',
 ) -> None:
     "List the run folders with status and chain of versions."
     from instructgen.store import list_runs, outputs_folder
-    for run in list_runs(outputs_folder(folder)):
-        parent = f'  after {run.parent}' if run.parent else ''
-        typer.echo(f'{run.status:<12} {run.name:<40} {run.report}{parent}')
+    place = Path(folder) if folder else outputs_folder()
+    for run in list_runs(place):
+        name = Path(run.folder).relative_to(place.resolve()) if Path(run.folder).is_relative_to(place.resolve()) else run.folder
+        parent = f'  after {Path(run.parent).name}' if run.parent else ''
+        counted = ', '.join(f'{run.counts[key]:,} {key}' for key in ('tasks', 'examples') if isinstance(run.counts.get(key), int))
+        typer.echo(f'{run.status:<12} {str(name):<44} {run.report:<14} {counted}{parent}')
 
-# %% ../nbs/50_cli.ipynb #bff23c9f
+# %% ../nbs/50_cli.ipynb #e5702677
 @app.command('select')
 def select_command(
     folder: Annotated[str, typer.Argument(help='run folder to draw from')],
@@ -103,13 +109,17 @@ def select_command(
     llm: Annotated[str, typer.Option(help='sorts tasks into categories and merges inputs: rules, openai:MODEL, …')] = 'rules',
     categories: Annotated[str, typer.Option(help='CSV with task_id and category, which the LLM is then not asked for')] = '',
     seed: Annotated[int, typer.Option(help='of the draw')] = 0,
+    resume: Annotated[bool, typer.Option('--resume', help='go on with the selection in --out')] = False,
+    budget_calls: Annotated[int | None, typer.Option(help='stop after so many calls')] = None,
 ) -> None:
     "Draw a smaller dataset from a run, as the paper does before it trains."
     from instructgen.dataset_card import write_card, write_provenance
     from instructgen.dynosaur.dataset import DatasetConfig, open_model
     from instructgen.dynosaur.selection import write_selection
-    with open_model(DatasetConfig(llm=llm)) as model: place, chosen = write_selection(folder, profile, model, out=out, seed=seed, categories=categories)
-    if chosen.table.num_rows: write_provenance(place), write_card(place)
+    with open_model(DatasetConfig(llm=llm, budget_calls=budget_calls)) as model:
+        if (endpoint := model.describe())['leaves_machine']: typer.echo(f'To {endpoint["url"]} go instructions with some of their inputs and answers, from {folder}.', err=True)
+        place, chosen = write_selection(folder, profile, model, out=out, seed=seed, categories=categories, resume=resume,
+                                        describe=lambda place: (write_provenance(place), write_card(place)))
     for note in chosen.notes: typer.echo(note)
     typer.echo(f'{len(chosen.tasks):,} tasks and {chosen.table.num_rows:,} examples in {place}')
 

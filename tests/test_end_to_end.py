@@ -13,6 +13,7 @@ import pytest
 
 from instructgen.dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
 from instructgen.dynosaur.tables import check_funnel, drops_table
+from instructgen.report import run_report
 from instructgen.store import open_run, read_dataset, read_manifest
 from hub_server import HubServer, repository
 from llm_server import LLMServer
@@ -162,3 +163,22 @@ def test_hub_query_is_pinned_and_resumed(tmp_path, monkeypatch):
         with open_run('end_to_end', {}, out=tmp_path/'run', resume=True) as run: again = build_dataset(run, config, *gather_sources(config, run.folder))
         assert again['sources'] == 2 and again['buckets_written'] == 0 and content(tmp_path/'run') == first
     assert set(read_dataset(tmp_path/'run')['revision'].unique().to_pylist()) == {'a' * 40}
+
+
+@pytest.mark.parametrize('behaviour, parameters, status', [
+    ({'answer': 'text:I am sorry, I cannot do that.'}, {}, 'complete'), ({'fail': 1.}, {'timeout': 5}, 'partial'), ({'garbage': 1.}, {'timeout': 5}, 'partial'),
+    ({'answer': 'rules'}, {'budget_calls': 1}, 'stopped'), ({'answer': 'rules'}, {'budget_tokens': 100}, 'stopped')], ids=('prose', 'fail', 'garbage', 'one call', 'few tokens'))
+def test_report_is_made_whatever_the_server_does(tmp_path, behaviour, parameters, status):
+    with LLMServer(**behaviour) as server: folder = run_report('dynosaur_data', out=str(tmp_path/'run'), limit=5, llm=f'openai:test@{server.url}', **parameters)
+    manifest = read_manifest(folder)
+    assert manifest['status'] == status and manifest['counts']['examples'] == 0
+    assert 'made no example' in (folder/'report.html').read_text() and (folder/'rejected.jsonl').stat().st_size > 0
+
+
+def test_one_budget_for_tasks_and_selection(tmp_path):
+    with LLMServer(answer='rules') as server:
+        folder = run_report('dynosaur_data', out=str(tmp_path/'run'), limit=5, llm=f'openai:test@{server.url}', budget_calls=17, select='super_ni')
+        assert sum(server.counts.requests.values()) <= 17
+    manifest = read_manifest(folder)
+    assert manifest['status'] == 'stopped' and manifest['llm']['calls'] == 17
+    assert {json.loads(line)['rule'] for line in (folder/'selection_super_ni'/'rejected.jsonl').read_text().split('\n') if line} >= {'budget'}

@@ -6,11 +6,11 @@
 __all__ = ['TASKS_SCHEMA', 'DatasetConfig', 'read_config', 'gather_sources', 'open_model', 'read_sampling', 'privacy_notice',
            'ask_tasks', 'Bucket', 'sort_buckets', 'make_bucket', 'build_dataset', 'estimate_dataset']
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #7d7178aa
+# %% ../../nbs/15_dynosaur.dataset.ipynb #05a3702d
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from multiprocessing import get_context
@@ -28,7 +28,7 @@ from ..text import detect_language
 from .fields import RULES, Rules, usable_fields
 from .prompts import PromptText, load_prompts
 from .tasks import SETTINGS, Proposals, propose_tasks, source_requests
-from .examples import apply_tasks
+from .examples import apply_tasks, count_cut
 
 # %% ../../nbs/15_dynosaur.dataset.ipynb #fdd5621d
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def read_config(
     known = {field.name for field in fields(DatasetConfig)}
     return DatasetConfig(**{name: value for name, value in parameters.items() if name in known})
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #bd76dbbb
+# %% ../../nbs/15_dynosaur.dataset.ipynb #848f947f
 def gather_sources(
     config: DatasetConfig,                       # `sources`, policies
     folder: str | Path = '',                     # run folder, where the list of pinned hub sources is kept; '' keeps none
@@ -96,19 +96,23 @@ def gather_sources(
     spec = pin_sources(config.sources, Path(folder, 'hub_sources.json')) if remote and folder else config.sources
     for found in find_sources(spec, policy, detect_language, cache=outputs_folder()/'hub.jsonl' if remote else ''):
         (rejected if isinstance(found, Rejected) else cards).append(found)
+    if folder and not cards: Path(folder, 'rejected.jsonl').write_text(''.join(to_json(drop) + '\n' for drop in rejected), encoding='utf-8')
     if advice := license_hint([*cards, *rejected]): raise ValueError(advice)
     if not cards:
         shown = '; '.join(f'{drop.id}: {drop.rule} ({drop.text})' for drop in rejected[:3])
         raise ValueError(f'no source to work on in {config.sources!r}: {shown or "the place is empty"}')
     return cards, rejected
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #ad85143c
+# %% ../../nbs/15_dynosaur.dataset.ipynb #18a711dd
 def open_model(
     config: DatasetConfig,        # `llm`, limits and prices
     ledger: str | Path = '',      # '' for llm.sqlite in the outputs folder
 ) -> KeptLLM:                     # to be closed
     "The LLM of a run, with ledger and budget."
-    budget = Budget(config.budget_calls and int(config.budget_calls), config.budget_tokens and int(config.budget_tokens), config.budget_money)
+    limits = {name: getattr(config, f'budget_{name}') for name in ('calls', 'tokens', 'money')}
+    for name in ('calls', 'tokens'):
+        if limits[name] is not None and limits[name] != int(limits[name]): raise ValueError(f'budget_{name} is {limits[name]}, want a whole number')
+    budget = Budget(**{name: limit if name == 'money' or limit is None else int(limit) for name, limit in limits.items()})
     return open_llm(config.llm, ledger=ledger or outputs_folder()/'llm.sqlite', concurrency=config.concurrency, timeout=config.timeout,
                     budget=budget, price_in=config.price_in, price_out=config.price_out)
 
@@ -191,7 +195,7 @@ def sort_buckets(
     return [Bucket(number, tuple(sorted(sources.get(number, []), key=lambda done: done.card.name)), tuple(sorted(drops.get(number, []), key=to_json)), config, generator)
             for number in sorted({*sources, *drops})]
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #330bf470
+# %% ../../nbs/15_dynosaur.dataset.ipynb #dd286bc2
 def _make_source(done: Proposals, config: DatasetConfig, prompts: PromptText, generator: str) -> tuple[list[Task], Any, list[Rejected]]:
     "Tasks with examples, their table, and all drops of one source."
     unread = []
@@ -217,26 +221,26 @@ def make_bucket(
             drops[0].extend(tasks)
             drops[1].extend(rejected)
             unread.extend(drop.where for drop in rejected if drop.rule == 'unreadable')
-            counts[done.card.name] = {'settings': done.counts, 'examples': len(table) if table is not None else 0}
+            counts[done.card.name] = {'settings': done.counts, 'examples': len(table) if table is not None else 0, 'cut': count_cut(table, bucket.config.rule_set) if table is not None else 0}
             if table is not None: yield table
     write_bucket(folder, bucket.number, tables())
     write_part(folder, bucket.number, bucket.key, parts, by_source=counts, unread=unread)
     return True
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #24ba3d1f
+# %% ../../nbs/15_dynosaur.dataset.ipynb #5fb0cffa
 def build_dataset(
     run: Run,                     # open run folder
     config: DatasetConfig,        # what is asked for
     cards: list[SourceCard],      # from `gather_sources`
     refused: list[Rejected],      # from `gather_sources`
+    llm: KeptLLM | None = None,   # with the budget of the whole run; None opens the configuration's for this alone
 ) -> dict[str, Any]:              # counts for the manifest, with 'llm' (calls, tokens, cost) and 'stopped'
     "Propose tasks, apply them, and write the dataset of a run."
     run.write_text('sources.jsonl', ''.join(to_json(card) + '\n' for card in cards))
     prompts = load_prompts(config.prompts)
-    with open_model(config) as llm:
-        found, stopped = ask_tasks(cards, llm, config, prompts)
-        used = asdict(llm.statistics())
-        generator = llm.name
+    with nullcontext(llm) if llm else open_model(config) as model:
+        found, stopped = ask_tasks(cards, model, config, prompts)
+        used, generator = asdict(model.statistics()), model.name
     buckets = sort_buckets(found.values(), refused, config, generator)
     make = partial(make_bucket, folder=run.folder)
     if config.processes == 1: done = list(map(make, buckets))
@@ -244,11 +248,12 @@ def build_dataset(
         with ProcessPoolExecutor(config.processes, mp_context=get_context('spawn')) as pool: done = list(pool.map(make, buckets))
     lines, parts = merge_parts(run.folder, [bucket.number for bucket in buckets]), [read_part(run.folder, bucket.number)['counts']['by_source'] for bucket in buckets]
     proposed = sum(setting.get('proposed', 0) for part in parts for source in part.values() for setting in source['settings'].values())
-    return {'sources_found': len(cards) + len(refused), 'sources': len(cards), 'sources_pending': len(cards) - len(found), 'proposed': proposed, 'tasks': lines['tasks'],
-            'examples': sum(source['examples'] for part in parts for source in part.values()), 'rejected_lines': lines['rejected'],
+    unasked = sum(not done.counts for done in found.values())  # a card was there, but too few fields for a task
+    return {'sources_found': len(cards) + len(refused), 'sources': len(cards) - unasked, 'sources_pending': len(cards) - len(found), 'proposed': proposed, 'tasks': lines['tasks'],
+            'examples': sum(source['examples'] for part in parts for source in part.values()), 'inputs_cut': sum(source['cut'] for part in parts for source in part.values()), 'rejected_lines': lines['rejected'],
             'llm': used, 'stopped': stopped, 'buckets_written': sum(done)}
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #a4759a89
+# %% ../../nbs/15_dynosaur.dataset.ipynb #82f8a3d4
 def estimate_dataset(
     parameters: dict[str, Any],  # of the report
 ) -> dict[str, Any]:             # label -> value
@@ -258,6 +263,8 @@ def estimate_dataset(
     prompts = load_prompts(config.prompts)
     asked = (request for card in cards for request in source_requests(card, config.rule_set, config.setting_names, prompts, config.seed)[0])
     with open_model(replace(config, budget_calls=None, budget_tokens=None, budget_money=None)) as llm: needed = estimate(llm, asked, read_sampling(config))
+    if config.llm.partition(':')[0] in ('rules', 'recorded'): return {'sources': len(cards), 'sources dropped': len(refused), 'calls to send': 0, 'answers by rule or record': needed.calls + needed.hits, 'money': 'none'}
     money = 'unknown: give price_in and price_out' if needed.money is None else f'${needed.money:.4f} at most'
     return {'sources': len(cards), 'sources dropped': len(refused), 'calls to send': needed.calls, 'answers in the ledger': needed.hits,
-            'prompt tokens': needed.prompt_tokens, 'answer tokens at most': needed.completion_tokens, 'money': money}
+            'prompt tokens': needed.prompt_tokens, 'answer tokens at most': needed.completion_tokens, 'money': money,
+            **({'not counted': 'the calls of select, which depend on the tasks'} if parameters.get('select') else {})}

@@ -137,7 +137,7 @@ def mean_words(
     means = pa.table({'task': pc.cast(table['task_id'], pa.string()), 'words': counts}).group_by('task', use_threads=False).aggregate([('words', 'mean')])
     return dict(zip(means['task'].to_pylist(), means['words_mean'].to_pylist()))
 
-# %% ../../nbs/14_dynosaur.select.ipynb #60838783
+# %% ../../nbs/14_dynosaur.select.ipynb #1df21c4b
 def _thinned(rows: dict[str, np.ndarray], tasks: list[Task], ids: pa.Array, limit: int, seed: int) -> dict[str, np.ndarray]:  # at most `limit` rows of each task, chosen by their ids
     def drawn(numbers: np.ndarray) -> np.ndarray:
         if not limit or len(numbers) <= limit: return numbers
@@ -179,7 +179,8 @@ def select(
             stopped.append(ended)
         before, ids = left, {task.id for task in keep(left)}
         left = [task for task in before if task.id in ids]
-        rejected += [Rejected('task', task.id, rule, task.text, task.source) for task in before if task.id not in ids]
+        reason = 'budget' if rule == 'no_category' and stopped and stopped[-1] else rule  # nobody was asked
+        rejected += [Rejected('task', task.id, reason, task.text, task.source) for task in before if task.id not in ids]
         counts.append(_record(rule, before, left, _examples(before, rows), _examples(left, rows)))
     chosen = _thinned(rows, left, table['id'].combine_chunks(), profile.examples, seed)
     rejected += [Rejected('row', task.id, 'example_limit', task.text, task.source, more) for task in left if (more := len(rows[task.id]) - len(chosen[task.id]))]

@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['write_examples', 'write_selection']
 
-# %% ../../nbs/15_dynosaur.selection.ipynb #2f18f88b
-from collections.abc import Iterable
+# %% ../../nbs/15_dynosaur.selection.ipynb #3555dc76
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..llm import KeptLLM
 from ..records import Rejected, Task, read_records, to_json
-from ..store import bucket_of, open_run, read_dataset, write_bucket
+from ..store import BUCKETS, bucket_of, bucket_path, open_run, read_dataset, write_bucket
 from .categories import read_categories
 from .select import PROFILES, Selection, select
 
-# %% ../../nbs/15_dynosaur.selection.ipynb #9431b7cd
+# %% ../../nbs/15_dynosaur.selection.ipynb #04be1520
 def write_examples(
     folder: str | Path,  # run folder
     table: pa.Table,     # columns of `EXAMPLE_SCHEMA`
@@ -29,9 +30,10 @@ def write_examples(
     for source in sources: buckets.setdefault(bucket_of(source), []).append(source)
     names = table['source'].cast(pa.string())
     for bucket, members in sorted(buckets.items()): write_bucket(folder, bucket, table.filter(pc.is_in(names, pa.array(members))))
+    for bucket in sorted(set(range(BUCKETS)) - set(buckets)): bucket_path(folder, bucket).unlink(missing_ok=True)  # of an earlier, smaller original
     return len(buckets)
 
-# %% ../../nbs/15_dynosaur.selection.ipynb #eae5552f
+# %% ../../nbs/15_dynosaur.selection.ipynb #b27aa5c3
 def _lines(records: Iterable[Task | Rejected]) -> str: return ''.join(to_json(record) + '\n' for record in records)
 
 def write_selection(
@@ -42,6 +44,7 @@ def write_selection(
     seed: int = 0,           # of the draw
     categories: str = '',    # CSV with task_id and category, which the LLM is then not asked for
     resume: bool = False,    # write again into a folder that holds this selection
+    describe: Callable[[Path], Any] | None = None,  # writes a card into the folder before the manifest is
 ) -> tuple[Path, Selection]: # the folder; the selection with the account of every rule
     "Draw a selection from a run and write it as a dataset of its own."
     if profile not in PROFILES: raise ValueError(f'profile is {profile!r}, want one of {", ".join(PROFILES)}')
@@ -55,5 +58,7 @@ def write_selection(
         run.write_text('rejected.jsonl', _lines(chosen.rejected))
         run.write_text('categories.csv', 'task_id,category\n' + ''.join(f'{name},{category}\n' for name, category in sorted(chosen.categories.items())))
         run.notes.extend(chosen.notes)
-        run.finish({'tasks': len(chosen.tasks), 'examples': chosen.table.num_rows, 'merged': chosen.merged, 'steps': list(chosen.counts)})
+        if describe and chosen.table.num_rows: describe(run.folder)
+        stopped = any(note.startswith('stopped early') for note in chosen.notes)
+        run.finish({'tasks': len(chosen.tasks), 'examples': chosen.table.num_rows, 'merged': chosen.merged, 'steps': list(chosen.counts)}, 'stopped' if stopped else 'complete')
     return run.folder, chosen
