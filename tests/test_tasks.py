@@ -450,3 +450,14 @@ def test_tasks_that_people_wrote_pass(real_cards, shared_data):
 
 
 FIELD_RULES = ('output_given', 'asks_for_input', 'metadata_target', 'unwanted_target', 'misses_input', 'one_to_many', 'overlap')
+
+
+def test_fields_that_the_prompt_left_out_may_not_be_used():
+    from instructgen.dynosaur.fields import metadata
+    names = [f'column {number} of the survey' for number in range(200)]
+    row = {name: 'some words that people wrote here ' * 4 for name in names}
+    card = SourceCard('wide', fields=tuple(Field(name) for name in names), rows=(row, row))
+    shown = metadata(card, 'unaware', RULES['careful']).fields
+    assert 2 <= len(shown) < 200
+    proposed = [{'instruction': 'Summarise what the person answered in the first column.', 'input_fields': [shown[0]], 'output_field': [names[-1]]}]
+    assert [drop.rule for drop in check_tasks(proposed, card)[1]] == ['unknown_field']

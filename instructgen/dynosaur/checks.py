@@ -8,13 +8,13 @@ __all__ = ['FORM_CHECKS', 'WORDING_CHECKS', 'GENERIC', 'GIVEN_CHECKS', 'METADATA
            'OF_ONE_TEXT', 'CANDIDATES', 'RELATION_CHECKS', 'TASK_CHECKS', 'Proposal', 'SourceFacts', 'plain_words',
            'source_facts', 'given_parts', 'field_phrase', 'names_field', 'is_label', 'companions', 'first_fault']
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #96e0412c
+# %% ../../nbs/11_dynosaur.checks.ipynb #2da442e2
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .fields import CHECKS, RULES, Rules, as_text, get_value, name_words, usable_fields
+from .fields import as_text, CHECKS, get_value, metadata, Metadata, name_words, Rules, RULES, usable_fields
 from .prompts import PromptText, load_prompts
 from ..records import Field, SourceCard
 from ..text import detect_language, main_script
@@ -53,7 +53,7 @@ def plain_words(
     "A text as its words alone."
     return ' '.join(re.findall(r'[^\W_]+', text.casefold()))
 
-# %% ../../nbs/11_dynosaur.checks.ipynb #715749f3
+# %% ../../nbs/11_dynosaur.checks.ipynb #bc69523a
 def source_facts(
     card: SourceCard,                           # its rows are searched for leaks
     rules: Rules = RULES['careful'],            # which fields are usable, which rules apply
@@ -61,6 +61,8 @@ def source_facts(
 ) -> SourceFacts:                               # for all tasks of the source
     "What the rules ask about a source, worked out once."
     usable, dropped = usable_fields(card, rules)
+    if isinstance(shown := metadata(card, 'unaware', rules), Metadata):  # the prompt's own list
+        usable, dropped = tuple(item for item in usable if item.name in shown.fields), shown.dropped
     if rules.allowed_fields == 'row' and card.rows: usable, dropped = tuple(Field(name, '') for name in card.rows[0]), ()
     def texts(name: str) -> tuple[str, ...]:
         values = [as_text(get_value(row, name)) for row in card.rows]

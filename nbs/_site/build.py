@@ -65,7 +65,8 @@ def main() -> None:
         start.append({'The quickstart\'s report': 'quickstart.md'})
     config = load_config(str(ROOT/'mkdocs.yml'), nav=[*start, *({name: pages} for name, pages in nav.items()), {'Report sources': sources}])
     build(config)
-    print(f'the site: {(ROOT/"site"/"index.html").as_uri()}')
+    print(f'the site: {(ROOT/"site"/"index.html").as_uri()}\n'
+          'browsers let a page search only when it is served: .venv/bin/python -m http.server -d site 8000, then http://localhost:8000')
 
 
 if __name__ == '__main__': main()
