@@ -30,9 +30,13 @@ from .layout import Splits, assign_files, file_format, split_of
 from .records import Field, Rejected, SourceCard, Split, check_types, content_hash, from_json, to_json
 from .rows import FILE_ERRORS, exact_numbers, file_tables, join_tables, name_labels, number_columns
 
-# %% ../nbs/02_sources.ipynb #93a3ff0c
-DENIED_LICENSES = ('other*', 'unknown*', 'none', 'n/a', 'na', 'null', 'tbd', 'unlicensed', 'undefined', 'unspecified', 'not-specified', 'not-available', 'proprietary*',
-                   'all-rights-reserved*', '*more-information-needed*', '*-nd', '*-nd-*', '*no-deriv*', '*noderiv*', 'ofl*')  # patterns of licence ids in lower case
+# %% ../nbs/02_sources.ipynb #1b724421
+DENIED_LICENSES = ('other*', 'unknown*', 'none', 'n/a', 'na', 'nil', 'null', 'no', 'false', '[?]*', '-', 'tbd', 'tba', 'todo', 'unlicensed', 'undefined', 'unspecified', 'unclear', 'not-*', 'no-licen[cs]e*',
+                   '*proprietary*', 'copyright*', '©*', '(c)*', 'private*', 'confidential*', '*all-rights-reserved*', '*more-information-needed*',
+                   '*-nd', '*-nd[!a-z]*', '*ncnd*', '*no-deriv*', '*noderiv*', 'ofl*')  # patterns of licence ids in lower case with hyphens
+
+def _denied(licenses: tuple[str, ...], patterns: tuple[str, ...]) -> list[str]:
+    return [tag for tag in licenses if any(fnmatchcase(tag, pattern) for pattern in patterns)]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -47,17 +51,17 @@ class Policy:
 
     def __post_init__(self):
         check_types(self)
-        if self.license and any(fnmatchcase(self.license.lower(), pattern) for pattern in self.denied_licenses):
+        if _denied(read_licenses({'license': self.license}), self.denied_licenses):
             raise ValueError(f'license is {self.license!r}, which the policy itself denies; want the licence of your data, or own')
 
-# %% ../nbs/02_sources.ipynb #d5431497
+# %% ../nbs/02_sources.ipynb #0d374ec6
 def judge_license(
     licenses: tuple[str, ...],  # from `read_licenses`
     policy: Policy,             # what may be used
 ) -> tuple[str, str] | None:    # (rule, what was seen): 'no_license' or 'denied_license'; None if it may be used
     "Whether a source's licences let its rows be used."
     if not licenses: return 'no_license', 'the source names no licence'
-    denied = [tag for tag in licenses if any(fnmatchcase(tag, pattern) for pattern in policy.denied_licenses)]
+    denied = _denied(licenses, policy.denied_licenses)
     return ('denied_license', f"{', '.join(denied)} of {', '.join(licenses)}") if denied else None
 
 # %% ../nbs/02_sources.ipynb #ee8c5974
@@ -271,7 +275,7 @@ def read_card(
         card = replace(card, languages=(code,) if code else ())
     return card
 
-# %% ../nbs/02_sources.ipynb #cd382c89
+# %% ../nbs/02_sources.ipynb #c3fee1cf
 def _claim(configs: tuple[Config, ...], splits: Splits, addresses: dict[str, str]) -> Config | None:
     "The configuration whose fields cover the columns of the first file, None if no one's do."
     if len(configs) == 1 or not any(config.fields for config in configs): return configs[0] if len(configs) == 1 else None
@@ -284,15 +288,19 @@ def _claim(configs: tuple[Config, ...], splits: Splits, addresses: dict[str, str
     fitting = [config for config in configs if config.fields and columns and columns <= {field.name for field in config.fields}]
     return fitting[0] if fitting else None
 
+def _with_losses(result: SourceCard | Rejected, lost: tuple[str, ...]) -> SourceCard | Rejected:
+    "The result; where it may be a broken header's doing, it says so."
+    if not lost or isinstance(result, SourceCard) or result.rule not in ('no_license', 'no_data'): return result
+    return replace(result, rule='broken_card' if result.rule == 'no_data' else result.rule, text=f"{result.text}; {'; '.join(lost)}")
+
 def read_cards(
     listing: Listing,         # what lies in the source
     policy: Policy = Policy(),  # what may be used
     detect: Callable[[str], str] | None = None,  # as for `read_card`
 ) -> list[SourceCard | Rejected]:  # one for each configuration that has files or fields, at least one
     "All configurations of a source."
-    try: header, body, notes = split_card(listing.readme)
-    except ValueError as error: return [Rejected('source', listing.source, 'broken_card', str(error), listing.where)]
-    addresses, configs, notes = dict(listing.files), read_configs(header, listing.infos), listing.notes + notes
+    header, body, lost = split_card(listing.readme)
+    addresses, configs, notes = dict(listing.files), read_configs(header, listing.infos), listing.notes + lost
     splits, left = assign_files([name for name, _ in listing.files], configs)
     if any(isinstance(name, str) for name in header.get('configs') or ()): notes += ('`configs` of the card is a list of names, which load_dataset refuses; the files were read without it',)
     if left: notes += (f"files that belong to no split: {', '.join(left)[:200]}",)
@@ -305,10 +313,10 @@ def read_cards(
         return [Rejected('source', f'{listing.source}-{listing.only}', 'no_data', f"no such configuration; there are {', '.join(config.name for config in configs)[:300]}", listing.where)]
     useful = [config for config in configs if (config.fields or splits.get(config.name)) and listing.only in ('', config.name)]
     one = len(configs) <= 1
-    return [read_card(listing, header, body, replace(config, name='default') if one else config, splits.get(config.name, ()), policy, detect, notes)
+    return [_with_losses(read_card(listing, header, body, replace(config, name='default') if one else config, splits.get(config.name, ()), policy, detect, notes), lost)
             for config in useful or [Config('default')]]
 
-# %% ../nbs/02_sources.ipynb #dc787795
+# %% ../nbs/02_sources.ipynb #9b792e8c
 def _is_source(folder: Path) -> bool:
     def has_header(path: Path) -> bool: return path.is_file() and path.read_bytes()[:200].lstrip(b'\xef\xbb\xbf \n\r').startswith(b'---')
     if has_header(folder / 'README.md'): return True
@@ -330,9 +338,12 @@ def local_listings(
         elif _is_source(path): yield list_folder(path)
         else:
             inside = sorted(item for item in path.iterdir() if not item.name.startswith(('.', '_')))
-            inside = [item for item in inside if item.is_dir() or file_format(item.name) not in ('', 'media')]
+            inside = [item for item in inside if item.is_dir() or item.is_symlink() and not item.exists() or file_format(item.name) not in ('', 'media')]
             if not inside: yield Rejected('source', path.resolve().name, 'no_data', 'the folder holds neither a dataset nor folders', str(path))
             for item in inside:
+                if not item.exists():
+                    yield Rejected('source', item.name, 'unreadable', f'a link to {os.readlink(item)}, which does not exist' if item.is_symlink() else 'it is gone', str(item))
+                    continue
                 try: yield list_folder(item) if item.is_dir() else _file_listing(item)
                 except FILE_ERRORS as error: yield Rejected('source', item.name, 'unreadable', str(error), str(item))
     except OSError as error: yield Rejected('source', path.name, 'unreadable', str(error), str(path))
@@ -425,15 +436,15 @@ def find_sources(
             yield result
     return in_order()
 
-# %% ../nbs/02_sources.ipynb #8bb37de8
+# %% ../nbs/02_sources.ipynb #e9f7a33f
 def license_hint(
     results: Iterable[SourceCard | Rejected],  # from `find_sources`
-) -> str:                                      # '' if a source is left, or if none fell to the licence rule
-    "What to do when the licence rule left no source."
+) -> str:                                      # '' if a source is left, or if one fell to another rule
+    "What to do when the licence rules took every source."
     results = list(results)
     rules = Counter(result.rule for result in results if isinstance(result, Rejected))
     fell = rules['no_license'] + rules['denied_license']
-    if not fell or rules.total() < len(results): return ''
+    if not fell or fell < len(results): return ''
     said = f"No source is left: {rules['no_license']} of {len(results)} name no licence and {rules['denied_license']} one that is denied."
     if not rules['no_license']: return f'{said} Their cards say so; choose other sources.'
     return f"{said} If the data is your own, or you know that you may use it, say so: -p license own (and -p description '…' -p language en, which help the prompt)."

@@ -65,12 +65,15 @@ def test_languages_of_any_form(header, languages):
     assert read_languages(split_card(f'---\n{header}\n---\n')[0]) == languages
 
 
-@pytest.mark.parametrize('tag', ['', 'none', 'Other', 'UNKNOWN', 'unknown-license-provided', 'cc-by-nd-4.0', 'CC BY-NC-ND 3.0', 'cc-by-nc-nd-3.0-igo', 'Attribution-NoDerivatives 4.0 International', 'ofl', 'OFL-1.1', 'N/A', 'all rights reserved'])
+@pytest.mark.parametrize('tag', ['', 'none', 'Other', 'UNKNOWN', 'unknown-license-provided', 'cc-by-nd-4.0', 'CC BY-NC-ND 3.0', 'cc-by-nc-nd-3.0-igo', 'Attribution-NoDerivatives 4.0 International', 'ofl', 'OFL-1.1', 'N/A', 'all rights reserved', 'no-license', 'no license specified', 'No licence', 'not-known', 'Not provided', 'copyright', 'Copyrighted by us', 'private', '?', '???', 'proprietary', 'non-open, proprietary',
+                                 'cc-by-nc-nd4.0', 'CC-BY-ND4', 'cc-by-ncnd-4.0', 'https://creativecommons.org/licenses/by-nc-nd/4.0/', 'http://creativecommons.org/licenses/by-nd/4.0', 'https://creativecommons.org/licenses/by-nd', '© 2020 Us. All rights reserved.'])
 def test_denied_licenses(tag):
     assert judge_license(read_licenses({'license': ['mit', tag] if tag else []}), Policy()) is not None
+    if tag:
+        with pytest.raises(ValueError, match='denies'): Policy(license=tag)
 
 
-@pytest.mark.parametrize('tag', ['mit', 'cc-by-4.0', 'cc-by-nc-sa-4.0', 'c-uda', 'unlicense', 'odc-by', 'gfdl', 'apache-2.0', 'own', 'cc0-1.0', 'llama2', 'mit-and-more'])
+@pytest.mark.parametrize('tag', ['mit', 'cc-by-4.0', 'cc-by-nc-sa-4.0', 'c-uda', 'unlicense', 'odc-by', 'gfdl', 'apache-2.0', 'own', 'cc0-1.0', 'llama2', 'mit-and-more', 'cc-by-nc-4.0', 'cc-by-sa-4.0', 'cc-by-nc3.0', 'https://creativecommons.org/licenses/by-nc/4.0/', 'https://creativecommons.org/licenses/by-sa/4.0/', 'notre-dame-1.0', 'node-nda', 'open-and-free', 'pddl', 'nlod-2.0', 'etalab-2.0'])
 def test_licenses_that_pass(tag):
     assert judge_license(read_licenses({'license': tag}), Policy()) is None
 
@@ -82,9 +85,47 @@ def test_header_with_bom_crlf_and_broken_line():
 
 def test_header_that_refers_to_itself_is_harmless():
     bomb = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(f'{chr(98 + i)}: &{chr(98 + i)} [{", ".join(["*" + chr(97 + i)] * 9)}]\n' for i in range(12))
-    header, _, _ = split_card(f'---\n{bomb}license: *m\nlanguage: *m\n---\n'.replace('*m', '*k'))
-    assert len(read_licenses(header)) == 1
-    read_features(header['m'])
+    header, _, notes = split_card(f'---\n{bomb}license: *k\nlanguage: *c\n---\n')
+    assert read_licenses(header) == () and read_languages(header) == ('x',)
+    assert len(notes) == 1 and notes[0].endswith('left out: f, g, h, i, j, k, l, m, license')
+    for text in ('a: &a [*a]', 'a: &a {b: *a}', 'a: ' + '[' * 3000 + ']' * 3000): assert 'a' not in split_card(f'---\n{text}\nlicense: mit\n---\n')[0]
+
+
+@pytest.mark.parametrize('kind', ['struct', 'list', 'dtype', 'names', 'config_name', 'data_dir', 'path'])
+def test_a_small_card_cannot_become_a_large_one(kind):
+    parts = ['a0: &a0 {x: {dtype: string}}'] + [f'a{i}: &a{i} {{' + ', '.join(f'k{j}: *a{i - 1}' for j in range(9)) + '}' for i in range(1, 8)]
+    use = {'struct': 'features: *a7', 'list': 'features: {f: {list: *a7}}', 'dtype': 'features: {f: {_type: Value, dtype: *a7}}', 'names': 'features: {f: {class_label: {names: [*a7, *a7]}}}',
+           'config_name': 'config_name: *a7', 'data_dir': 'data_dir: *a7', 'path': 'data_files: *a7'}[kind]
+    header, _, notes = split_card('---\n' + '\n'.join(parts) + f'\ndataset_info:\n  {use}\nconfigs:\n- {use}\n---\n')
+    assert len(repr(read_configs(header))) < 10_000 and 'dataset_info' in notes[0]
+
+
+def test_values_in_many_places_are_read():
+    shared = 'x: &x\n' + ''.join(f'- name: f{i}\n  dtype: string\n' for i in range(50))
+    header, _, notes = split_card(f'---\n{shared}dataset_info:\n' + ''.join(f'- config_name: c{i}\n  features: *x\n' for i in range(50)) + '---\n')
+    assert notes == () and [len(config.fields) for config in read_configs(header)] == [50] * 50
+    names = ''.join(f"        '{i}': name {i}\n" for i in range(30_000))
+    header, _, notes = split_card(f'---\ndataset_info:\n  features:\n  - name: x\n    dtype:\n      class_label:\n        names:\n{names.replace("        ", "          ")}---\n')
+    assert notes == () and len(read_configs(header)[0].fields[0].labels) == 30_000
+
+
+def test_long_types_and_names_are_cut():
+    wide = {f'f{i}': {f'g{j}': {f'h{k}': 'string' for k in range(20)} for j in range(20)} for i in range(20)}
+    assert read_features({'x': wide, 'y': 'string', 'n' * 2000: 'string'}) == (Field('x', 'other'), Field('y', 'string'))
+
+
+HANGS = {'comments': ('<!--', 250_000), 'comments with an end': ('-->' + '<!--' * 250_000, 1), 'pictures': ('![](', 50_000), 'a heading': ('# summary' + ' ' * 500_000 + 'x', 1), 'fences': ('```\n~~~\n', 100_000), 'brackets': ('[', 100_000), 'tags': ('<a ', 100_000)}
+
+
+@pytest.mark.parametrize('kind', HANGS)
+def test_no_card_hangs(kind):
+    part, times = HANGS[kind]  # hours, or at least minutes, for a pattern whose steps grow with the square
+    code = f"from instructgen.cards import plain_text, read_summary, read_url; import sys; text = sys.stdin.read(); read_summary('## Summary\\n' + text); read_summary(text); plain_text(text); read_url(text)"
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=100, input=part * times, text=True)
+
+
+def test_comments_are_taken_away():
+    assert plain_text('a <!-- b <!-- c --> d -> <!--> e --> f <!-- g') == 'a d -> f <!-- g'
 
 
 @pytest.mark.parametrize('body, summary', [
@@ -343,11 +384,46 @@ def test_a_policy_never_overrides_what_a_card_says(tmp_path):
     assert 'choose other sources' in hint and '-p license' not in hint
 
 
+def test_a_source_with_a_broken_header_keeps_its_rows(tmp_path):
+    put(tmp_path / 'bad', README___md='---\n"license: [mit\n---\n### Dataset Summary\nReviews of films.\n', train___csv='text,stars\nFine,4\n')
+    card = one(tmp_path / 'bad', OWN)
+    assert (card.summary, card.license, card.languages, card.rows) == ('Reviews of films.', 'own', ('en',), ({'text': 'Fine', 'stars': 4},))
+    assert len(card.notes) == 1 and 'header of the card cannot be read' in card.notes[0] and '"license: [mit' in card.notes[0]
+    rejected = one(tmp_path / 'bad', Policy())
+    assert rejected.rule == 'no_license' and 'header of the card cannot be read' in rejected.text and '-p license own' in license_hint([rejected])
+    assert one(tmp_path / 'bad', Policy(license='own'), detect=lambda text: 'de').rule == 'language'
+    put(tmp_path / 'bad', dataset_infos___json='{"default": {"features": {"text": {"dtype": "string", "_type": "Value"}}}}')
+    (tmp_path / 'bad' / 'train.csv').unlink()
+    assert [field.name for field in one(tmp_path / 'bad', OWN).fields] == ['text']
+    (tmp_path / 'bad' / 'dataset_infos.json').unlink()
+    assert one(tmp_path / 'bad', OWN).rule == 'broken_card'
+
+
+def test_a_broken_line_with_the_licence_is_named(tmp_path):
+    put(tmp_path / 'bad', README___md='---\nlicense: "m"it"\nlanguage: en\n---\n', train___csv='a,b\n1,2\n')
+    assert 'broken YAML in the card: license' in one(tmp_path / 'bad', Policy()).text
+
+
+def test_the_hint_is_for_licences_only(tmp_path):
+    put(tmp_path, a__README___md='---\nlicense: mit\nlanguage: de\n---\n', a__train___csv='x,y\n1,2\n', b__README___md='---\nlicense: other\n---\n', b__train___csv='x,y\n1,2\n', c___csv='x,y\n1,2\n')
+    found = list(find_sources(str(tmp_path)))
+    assert [item.rule for item in found] == ['language', 'denied_license', 'no_license']
+    assert license_hint(found) == license_hint(found[:2]) == license_hint(found[:1]) == '' and '1 of 2 name no licence' in license_hint(found[1:])
+
+
+def test_a_link_to_nothing_is_one_line(tmp_path):
+    put(tmp_path / 'all', good__README___md=CARD.format(''), good__train___csv='a,b\n1,2\n')
+    for name in ('films', 'rows.csv'): (tmp_path / 'all' / name).symlink_to(tmp_path / 'gone')
+    found = list(find_sources(str(tmp_path / 'all')))
+    assert [(item.id, item.rule) if isinstance(item, Rejected) else item.name for item in found] == [('films', 'unreadable'), 'good', ('rows.csv', 'unreadable')]
+    assert 'does not exist' in found[0].text
+
+
 FAULTS = {
     'no folder content': ({}, 'no_data'), 'only a card': ({'README___md': CARD.format('')}, 'no_data'), 'a settings file': ({'README___md': CARD.format(''), 'config___json': '{"a": 1}'}, 'no_data'),
     'an object without rows': ({'README___md': CARD.format(''), 'schema___json': '{"a": {"b": 1}}'}, 'no_rows'), 'empty file': ({'README___md': CARD.format(''), 'train___jsonl': ''}, 'no_rows'), 'header only': ({'README___md': CARD.format(''), 'train___csv': 'a,b\n'}, 'no_rows'),
     'only bad lines': ({'README___md': CARD.format(''), 'train___jsonl': 'a\nb\n'}, 'no_rows'), 'cut parquet': ({'README___md': CARD.format(''), 'train___parquet': b'PAR1xxxx'}, 'unreadable'), 'no gzip': ({'README___md': CARD.format(''), 'train___csv___gz': b'plain'}, 'unreadable'),
-    'cut gzip': ({'README___md': CARD.format(''), 'train___jsonl___gz': gzip.compress(os.urandom(100_000))[:5000]}, 'unreadable'), 'broken YAML': ({'README___md': '---\n"a: [\n---\n', 'train___csv': 'a,b\n1,2\n'}, 'broken_card'),
+    'cut gzip': ({'README___md': CARD.format(''), 'train___jsonl___gz': gzip.compress(os.urandom(100_000))[:5000]}, 'unreadable'), 'broken YAML': ({'README___md': '---\n"a: [\n---\n', 'train___csv': 'a,b\n1,2\n'}, 'no_license'), 'broken YAML and no rows': ({'README___md': '---\n"a: [\n---\n'}, 'broken_card'),
     'pictures': ({'README___md': CARD.format(''), 'img__1___png': b'x', 'img__2___jpg': b'x'}, 'image_audio'), 'picture type': ({'README___md': CARD.format('dataset_info:\n  features:\n  - name: p\n    dtype: image\n')}, 'image_audio'),
     'nested sound': ({'README___md': CARD.format('dataset_info:\n  features:\n  - name: p\n    sequence:\n      audio:\n        sampling_rate: 8000\n')}, 'image_audio'), 'names of pictures': ({'README___md': CARD.format(''), 'train___csv': 'image_path,caption\na/1.jpg,cat\nb/2.JPG,dog\n'}, 'image_audio'),
     'only text files': ({'README___md': CARD.format(''), 'notes___txt': 'a'}, 'no_data'), 'a script': ({'README___md': CARD.format(''), 'films___py': 'raise SystemExit'}, 'no_data'),
