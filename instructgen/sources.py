@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DENIED_LICENSES', 'ARROW_NAMES', 'COUNTED', 'MEDIA_TYPES', 'MEDIA_NAME', 'AT_ONCE', 'Policy', 'judge_license',
-           'judge_languages', 'list_folder', 'hash_files', 'merge_fields', 'read_table', 'read_rows', 'read_card',
-           'read_cards', 'local_listings', 'demo_folder', 'remote_cards', 'find_sources', 'license_hint']
+           'judge_languages', 'list_folder', 'hash_files', 'merge_fields', 'read_table', 'read_rows', 'first_columns',
+           'read_card', 'read_cards', 'local_listings', 'demo_folder', 'remote_cards', 'find_sources', 'license_hint']
 
-# %% ../nbs/02_sources.ipynb #96b5cb2f
+# %% ../nbs/02_sources.ipynb #efa53eab
 import hashlib
 import json
 import logging
@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from .cards import Config, Listing, read_configs, read_features, read_languages, read_licenses, read_summary, read_url, split_card
 from .hub import Pinned, is_remote, list_repository, read_name, read_pinned, read_query, reject_repository
-from .layout import Splits, assign_files, file_format, split_of
+from .layout import Splits, assign_files, file_format, loose_files, split_of
 from .records import Field, Rejected, SourceCard, Split, check_types, content_hash, from_json, to_json
 from .rows import FILE_ERRORS, exact_numbers, file_tables, join_tables, name_labels, number_columns
 
@@ -195,6 +195,24 @@ def read_rows(
             yield number, row
             number += 1
 
+# %% ../nbs/02_sources.ipynb #88552dd5
+def first_columns(
+    address: str,      # path of a file with rows
+) -> frozenset[str]:   # empty if the file has no row or cannot be read
+    "The columns of a file's first rows."
+    blocks = file_tables(address, Counter())
+    try: return frozenset(next(blocks, pa.table({})).column_names)
+    except FILE_ERRORS: return frozenset()
+    finally: blocks.close()
+
+def _different(split: str, names: tuple[str, ...], addresses: dict[str, str]) -> tuple[str, ...]:  # a note, if files of a split differ in columns
+    columns = {name: found for name in names if len(names) > 1 and (found := first_columns(addresses[name]))}
+    first = next(iter(columns), '')
+    others = [name for name in columns if columns[name] != columns[first]]
+    if not others: return ()
+    shown = ', '.join(others[:5]) + (f' and {len(others) - 5} more' if len(others) > 5 else '')
+    return (f"{shown} {'has' if len(others) == 1 else 'have'} other columns than {first}; all are read as one table, the split {split}",)
+
 # %% ../nbs/02_sources.ipynb #dd966df6
 MEDIA_TYPES = re.compile(r'\b(image|audio|video|pdf|nifti|mesh)\b')  # feature types that no text model reads
 MEDIA_NAME = re.compile(r'(?!https?://)\S[^\n]{0,300}\.(jpe?g|png|gif|bmp|tiff?|webp|wav|mp3|flac|ogg|opus|m4a|mp4|avi|mov|mkv|webm)', re.I)  # a cell that names a local picture or sound
@@ -226,7 +244,7 @@ def _sample(card: SourceCard, policy: Policy, declared: tuple[Field, ...]) -> tu
         return replace(card, fields=fields, rows=tuple(_cut(row, policy.max_cell) for row in first), notes=card.notes + notes), problems
     return card, problems
 
-# %% ../nbs/02_sources.ipynb #14d8435c
+# %% ../nbs/02_sources.ipynb #df9ca4dc
 def _media(card: SourceCard) -> str:  # what shows that a source is of pictures or sound, '' if nothing does
     for field in card.fields:
         if MEDIA_TYPES.search(field.dtype): return f'{field.name} is of type {field.dtype[:60]}'
@@ -261,7 +279,8 @@ def read_card(
     if seen := _media(card): return reject('image_audio', seen)
     if not listing.revision:
         used = [name for name in ('README.md', 'dataset_infos.json') if name in addresses] + [name for _, files in splits for name in files]
-        card = replace(card, revision=hash_files((name, addresses[name]) for name in used))
+        differing = tuple(note for split, names in splits for note in _different(split, names, addresses))
+        card = replace(card, revision=hash_files((name, addresses[name]) for name in used), notes=notes + differing)
     card = replace(card, splits=tuple(Split(split, tuple(addresses[name] for name in files)) for split, files in splits))
     card, problems = _sample(card, policy, config.fields)
     if splits and not card.rows:
@@ -275,16 +294,11 @@ def read_card(
         card = replace(card, languages=(code,) if code else ())
     return card
 
-# %% ../nbs/02_sources.ipynb #c3fee1cf
+# %% ../nbs/02_sources.ipynb #3ebbbd80
 def _claim(configs: tuple[Config, ...], splits: Splits, addresses: dict[str, str]) -> Config | None:
     "The configuration whose fields cover the columns of the first file, None if no one's do."
     if len(configs) == 1 or not any(config.fields for config in configs): return configs[0] if len(configs) == 1 else None
-    columns: set[str] = set()
-    try:
-        for table in file_tables(addresses[splits[0][1][0]], Counter()):
-            columns = set(table.column_names)
-            break
-    except FILE_ERRORS: pass
+    columns = first_columns(addresses[splits[0][1][0]])
     fitting = [config for config in configs if config.fields and columns and columns <= {field.name for field in config.fields}]
     return fitting[0] if fitting else None
 
@@ -316,7 +330,7 @@ def read_cards(
     return [_with_losses(read_card(listing, header, body, replace(config, name='default') if one else config, splits.get(config.name, ()), policy, detect, notes), lost)
             for config in useful or [Config('default')]]
 
-# %% ../nbs/02_sources.ipynb #9b792e8c
+# %% ../nbs/02_sources.ipynb #816f14b0
 def _is_source(folder: Path) -> bool:
     def has_header(path: Path) -> bool: return path.is_file() and path.read_bytes()[:200].lstrip(b'\xef\xbb\xbf \n\r').startswith(b'---')
     if has_header(folder / 'README.md'): return True
@@ -328,6 +342,15 @@ def _is_source(folder: Path) -> bool:
 def _file_listing(path: Path) -> Listing:
     return Listing(re.sub(r'(\.gz)?$', '', path.name, flags=re.I).rpartition('.')[0] or path.name, '', ((path.name, str(path.resolve())),), where=str(path))
 
+def _unrelated(listing: Listing) -> list[Listing]:
+    "The listing, or one for each loose file of a folder whose files have nothing to do with each other."
+    addresses = dict(listing.files)
+    loose = () if listing.readme or listing.infos else loose_files(list(addresses))
+    if len({columns for name in loose if (columns := first_columns(addresses[name]))}) < 2: return [listing]
+    below = tuple((name, address) for name, address in listing.files if '/' in name)
+    rest = [replace(listing, files=below)] if any(file_format(name) not in ('', 'media') for name, _ in below) else []
+    return [_file_listing(Path(addresses[name])) for name in loose] + rest
+
 def local_listings(
     path: Path,  # file, folder of a source, folder of such folders, or run folder
 ) -> Iterator[Listing | Rejected]:  # sorted by file name; 'no_data' or 'unreadable' for what cannot be listed
@@ -335,7 +358,7 @@ def local_listings(
     try:
         if path.is_file(): yield _file_listing(path)
         elif (path / 'run.json').is_file() and (path / 'dataset').is_dir(): yield list_folder(path / 'dataset', path.resolve().name)
-        elif _is_source(path): yield list_folder(path)
+        elif _is_source(path): yield from _unrelated(list_folder(path))
         else:
             inside = sorted(item for item in path.iterdir() if not item.name.startswith(('.', '_')))
             inside = [item for item in inside if item.is_dir() or item.is_symlink() and not item.exists() or file_format(item.name) not in ('', 'media')]
@@ -344,7 +367,7 @@ def local_listings(
                 if not item.exists():
                     yield Rejected('source', item.name, 'unreadable', f'a link to {os.readlink(item)}, which does not exist' if item.is_symlink() else 'it is gone', str(item))
                     continue
-                try: yield list_folder(item) if item.is_dir() else _file_listing(item)
+                try: yield from _unrelated(list_folder(item)) if item.is_dir() else [_file_listing(item)]
                 except FILE_ERRORS as error: yield Rejected('source', item.name, 'unreadable', str(error), str(item))
     except OSError as error: yield Rejected('source', path.name, 'unreadable', str(error), str(path))
 

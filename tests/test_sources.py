@@ -514,6 +514,37 @@ def test_places(tmp_path, monkeypatch):
         with pytest.raises(error): find_sources(spec)
 
 
+def test_unrelated_files_of_a_folder_are_sources_of_their_own(tmp_path):
+    put(tmp_path, reviews___csv='text,stars\nFine,4\n', qa___jsonl='{"question": "Who?", "answer": "I."}\n', sales___tsv='day\tsum\n1\t2\n', qa___csv='question,answer,score\nWhy?,So.,1\n', empty___csv='', broken___parquet='no', old__train_notes___txt='x')
+    found = list(find_sources(str(tmp_path), ANY))
+    assert [(card.name, card.config, [(split.name, len(split.files)) for split in card.splits]) for card in found if isinstance(card, SourceCard)] == [(name, 'default', [('train', 1)]) for name in ('qa', 'reviews', 'sales')]
+    assert {(drop.id, drop.rule) for drop in found if isinstance(drop, Rejected)} == {('qa', 'duplicate_source'), ('broken', 'unreadable'), ('empty', 'no_rows')}
+    cards = {card.name: card for card in found if isinstance(card, SourceCard)}
+    assert cards['reviews'].rows == ({'text': 'Fine', 'stars': 4},) and not cards['reviews'].notes
+    assert list(find_sources(str(tmp_path / 'reviews.csv'), ANY)) == [cards['reviews']]  # the same card, however it was reached
+    put(tmp_path, below__deep___csv='x,y\n1,2\n')
+    assert [card.name for card in find_sources(str(tmp_path), ANY) if isinstance(card, SourceCard)] == sorted([*cards, tmp_path.name])
+    put(tmp_path.parent / f'{tmp_path.name}-all', tables__a___csv='x\n1\n', tables__b___csv='y\n1\n', films__README___md='---\nlicense: mit\n---\n', films__train___csv='z\n1\n')
+    assert [card.name for card in find_sources(f'{tmp_path}-all', ANY)] == ['a', 'b', 'films']
+
+
+@pytest.mark.parametrize('files, splits, note', [
+    ({'a.csv': 'x,y\n1,2\n', 'b.csv': 'y,x\n2,1\n'}, {'train': 2}, ''),                          # the same columns
+    ({'train.csv': 'x,y\n1,2\n', 'test.csv': 'x\n1\n'}, {'train': 1, 'test': 1}, ''),           # names of splits
+    ({'my_train.csv': 'x,y\n1,2\n', 'dev.csv': 'x\n1\n', 'odd.csv': 'z\n1\n'}, {'train': 1, 'validation': 1}, 'belong to no split: odd.csv'),
+    ({'part-0000.jsonl': '{"x": 1}\n', 'part-0001.jsonl': '{"y": 1}\n'}, {'train': 2}, 'part-0001.jsonl has other columns than part-0000.jsonl'),
+    ({'0.jsonl': '{"x": 1}\n', '1.jsonl': '{"y": 1}\n'}, {'train': 2}, '1.jsonl has other columns than 0.jsonl'),
+    ({'data-00001-of-00002.csv': 'x\n1\n', 'data-00002-of-00002.csv': 'y\n1\n'}, {'data': 2}, 'data-00002-of-00002.csv has other columns'),
+    ({'README.md': '# Shop\n', 'a.csv': 'x,y\n1,2\n', 'b.csv': 'z\n1\n', 'c.csv': 'w\n1\n'}, {'train': 3}, 'b.csv, c.csv have other columns than a.csv'),
+    ({'README.md': '# Shop\n', 'a.csv': 'x,y\n1,2\n', 'b.csv': 'y,x\n1,2\n'}, {'train': 2}, ''),
+    ({'a.csv': 'x,y\n1,2\n', 'b.csv': ''}, {'train': 2}, '')])                                   # an empty file says nothing
+def test_files_of_one_dataset_stay_together(tmp_path, files, splits, note):
+    for name, text in files.items(): (tmp_path / name).write_text(text)
+    card = one(tmp_path)
+    assert card.name == tmp_path.name and {split.name: len(split.files) for split in card.splits} == splits
+    assert ('columns' in note) == any('columns' in said for said in card.notes) and any(note in said for said in (*card.notes, ''))
+
+
 def test_revision_follows_names_and_bytes(tmp_path):
     put(tmp_path, README___md=CARD.format(''), data__train___csv='x,y\n1,2\n')
     first = one(tmp_path).revision
