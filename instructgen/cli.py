@@ -28,7 +28,7 @@ def join_pairs(
         joined.append(name if '=' in name or not rest else f'{name}={rest.pop(0)}')
     return joined
 
-# %% ../nbs/50_cli.ipynb #8515072a
+# %% ../nbs/50_cli.ipynb #64bf5ca6
 def read_parameters(
     pairs: list[str],  # each NAME=VALUE
     file: str = '',    # YAML file of a mapping; pairs win over it
@@ -37,7 +37,8 @@ def read_parameters(
     found: dict[str, Any] = {}
     if file:
         import yaml
-        found = yaml.safe_load(Path(file).read_text(encoding='utf-8')) or {}
+        try: found = yaml.safe_load(Path(file).read_text(encoding='utf-8')) or {}
+        except yaml.YAMLError as error: raise ValueError(f'{file} is no YAML: {error}') from None
         if not isinstance(found, dict): raise ValueError(f'{file} holds a {type(found).__name__}, want a mapping of parameters to values')
     for pair in pairs:
         name, equals, value = pair.partition('=')
@@ -48,7 +49,7 @@ def read_parameters(
 # %% ../nbs/50_cli.ipynb #4d03aa0a
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help='Instruction-tuning data from datasets and documents that already exist.')  # the command and its subcommands
 
-# %% ../nbs/50_cli.ipynb #141422eb
+# %% ../nbs/50_cli.ipynb #66c0da67
 ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset'}  # report -> function(parameters) -> dict
 
 @app.command('run')
@@ -62,6 +63,7 @@ def run_command(
 ) -> None:
     "Execute a report and tell where its page lies."
     from instructgen.report import check_parameters, run_report
+    from instructgen.store import new_folder
     given = check_parameters(report, read_parameters(parameter or [], file))
     if estimate and resume:
         from instructgen.store import read_run
@@ -71,7 +73,12 @@ def run_command(
         module, _, function = ESTIMATES[report].partition(':')
         for name, value in getattr(import_module(module), function)(given).items(): typer.echo(f'{name:<24} {value}')
         return
-    folder = run_report(report, out=out or str(given.pop('out', '')), resume=resume, **{name: value for name, value in given.items() if name not in ('out', 'resume')})
+    out, resume = out or str(given.pop('out', '')), bool(given.pop('resume', False)) or resume
+    if not out and not resume: out = str(new_folder(Path(report).stem))
+    try: folder = run_report(report, out=out, resume=resume, **{name: value for name, value in given.items() if name not in ('out', 'resume')})
+    except KeyboardInterrupt:
+        typer.echo(f'stopped; go on with: instructgen run {report} --out {out} --resume', err=True)
+        raise SystemExit(130) from None
     typer.echo(f'run folder: {folder}\nreport:     {(folder/"report.html").as_uri()}')
 
 # %% ../nbs/50_cli.ipynb #6a3f701b
@@ -123,14 +130,14 @@ def select_command(
     for note in chosen.notes: typer.echo(note)
     typer.echo(f'{len(chosen.tasks):,} tasks and {chosen.table.num_rows:,} examples in {place}')
 
-# %% ../nbs/50_cli.ipynb #f7fb5519
+# %% ../nbs/50_cli.ipynb #e0f9b455
 @app.command('export')
 def export_command(
     folder: Annotated[str, typer.Argument(help='run folder, or its dataset folder')],
-    format: Annotated[str, typer.Option(help='openai-chat, alpaca, sharegpt or trl')] = 'openai-chat',
+    format: Annotated[str, typer.Option(help='openai-chat, alpaca, sharegpt, trl or trl-standard')] = 'openai-chat',
     out: Annotated[str, typer.Option(help='folder to write to; default FOLDER/export/FORMAT')] = '',
     split: Annotated[str, typer.Option(help='shares of the parts, such as 0.9/0.1; 1 for one part')] = '0.9/0.1',
-    by: Annotated[str, typer.Option(help='what stays together: document, task or source; a row never is in two parts')] = 'document',
+    by: Annotated[str, typer.Option(help='what stays together: document, row, task, source or task-and-row; a row never is in two parts')] = 'document',
     seed: Annotated[int, typer.Option(help='of the split')] = 0,
 ) -> None:
     "Write a dataset in the form that a training tool reads."

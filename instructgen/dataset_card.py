@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['PROVENANCE_KEYS', 'HUB_LICENSES', 'SIZES', 'LIMITS', 'CITATIONS', 'COLUMNS', 'dataset_files', 'Provenance',
            'count_sources', 'write_provenance', 'license_header', 'escape_cell', 'escape_url', 'markdown_table',
-           'public_parameters', 'count_rejected', 'card_header', 'sources_section', 'making_section', 'write_card']
+           'public_parameters', 'count_rejected', 'cache_name', 'card_header', 'sources_section', 'making_section',
+           'write_card']
 
-# %% ../nbs/43_dataset_card.ipynb #b4204b63
+# %% ../nbs/43_dataset_card.ipynb #113012a7
 import csv
+import hashlib
 import html
 import io
 import json
@@ -26,14 +28,16 @@ from pyarrow import parquet
 from .records import SourceCard, check_types, read_records
 from .store import FREE_PARAMETERS, atomic_path
 
-# %% ../nbs/43_dataset_card.ipynb #3a2e65f6
+# %% ../nbs/43_dataset_card.ipynb #754e29a6
 def dataset_files(
     folder: str | Path,  # a run folder, or its dataset/ alone
 ) -> list[Path]:         # sorted by name; FileNotFoundError if there are none
     "The Parquet files of a dataset, in the order in which its rows are read."
     for data in (Path(folder, 'dataset', 'data'), Path(folder, 'data')):
         if found := sorted(data.glob('*.parquet')): return found
-    raise FileNotFoundError(f'no dataset in {folder}: want a run folder with dataset/data/*.parquet')
+    inner = sorted(path.parent.name for path in Path(folder).glob('*/dataset'))
+    hint = f'; its parts have one: {", ".join(str(Path(folder, name)) for name in inner)}' if inner else ''
+    raise FileNotFoundError(f'no dataset in {folder}: want a run folder with dataset/data/*.parquet{hint}')
 
 # %% ../nbs/43_dataset_card.ipynb #288f2fed
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,18 @@ def count_rejected(
     kinds = ('source', 'call', 'answer', 'task', 'row')
     return dict(sorted(found.items(), key=lambda item: (kinds.index(item[0][0]) if item[0][0] in kinds else 9, -item[1], item[0])))
 
-# %% ../nbs/43_dataset_card.ipynb #cfdb0467
+# %% ../nbs/43_dataset_card.ipynb #9c86892a
+def cache_name(
+    name: str,             # of the dataset, any text
+    files: Iterable[Path], # its data files
+) -> str:                  # letters, digits, '_' and '-'
+    "A configuration's name that no other data has."
+    digest = hashlib.blake2b(digest_size=4)
+    for path in files:
+        with open(path, 'rb') as file: digest.update(path.name.encode() + hashlib.file_digest(file, 'sha256').digest())
+    return f'{re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:40] or "data"}-{digest.hexdigest()}'
+
+# %% ../nbs/43_dataset_card.ipynb #0217c48e
 SIZES = ((1_000, 'n<1K'), (10_000, '1K<n<10K'), (100_000, '10K<n<100K'), (1_000_000, '100K<n<1M'), (10_000_000, '1M<n<10M'),
          (10**8, '10M<n<100M'), (10**9, '100M<n<1B'),
          (10**10, '1B<n<10B'), (10**11, '10B<n<100B'), (10**12, '100B<n<1T'))  # (below this many rows, the hub's name)
@@ -184,7 +199,8 @@ def card_header(
     return {'pretty_name': name, **license_header(line.license for line in lines), **({'language': codes} if codes else {}),
             'size_categories': [next((label for bound, label in SIZES if total < bound), 'n>1T')], 'task_categories': ['text-generation'],
             'tags': ['instructgen', method, 'instruction-tuning', 'synthetic'],
-            'configs': [{'config_name': 'default', 'data_files': [{'split': split, 'path': f'data/{split}-*.parquet'} for split in splits]}]}
+            'configs': [{'config_name': cache_name(name, dataset_files(folder)), 'default': True,
+                         'data_files': [{'split': split, 'path': f'data/{split}-*.parquet'} for split in splits]}]}
 
 # %% ../nbs/43_dataset_card.ipynb #44dc00ff
 LIMITS = {  # condition -> sentence

@@ -6,7 +6,7 @@
 __all__ = ['logger', 'FORMATS', 'PARTS', 'BY', 'trim_text', 'join_prompt', 'parse_split', 'find_groups', 'deal_groups',
            'split_examples', 'PartWriter', 'Export', 'summarise_export', 'export_readme', 'export_dataset']
 
-# %% ../nbs/43_export.ipynb #4d73a7d1
+# %% ../nbs/43_export.ipynb #dcc0394b
 import hashlib
 import json
 import logging
@@ -25,7 +25,7 @@ import yaml
 from pyarrow import parquet
 
 from .dataset_card import dataset_files, license_header
-from .records import check_types
+from .records import check_types, content_hash
 from .store import FULL_DISK
 
 # %% ../nbs/43_export.ipynb #fe1ce2cc
@@ -235,13 +235,13 @@ def summarise_export(
     return {**settings, 'examples': total, 'parts': parts, 'left_out': {rule: count for rule, count in left_out.items() if count},
             'dataset': {'files': len(files), 'sha256': digest.hexdigest()}}
 
-# %% ../nbs/43_export.ipynb #9c1f4199
+# %% ../nbs/43_export.ipynb #8f5fb066
 def export_readme(
     summary: dict[str, Any],  # from `summarise_export`
 ) -> str:                     # Markdown with a YAML header
     "The README of an export."
     parts = summary['parts']
-    header = {**license_header(license for part in parts.values() for license in part['licenses']), 'configs': [{'config_name': 'default', 'data_files': [
+    header = {**license_header(license for part in parts.values() for license in part['licenses']), 'configs': [{'config_name': f"{summary['format']}-{content_hash(summary, 8)}", 'default': True, 'data_files': [
         {'split': name, 'path': part['file']} for name, part in parts.items()]}]}
     lines = [f'- `{part["file"]}`: {part["examples"]:,} examples ({part["share"]:.1%}); line n of `ids/{name}.txt` names the row of record n'
              for name, part in parts.items()]

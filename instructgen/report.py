@@ -351,7 +351,7 @@ def open_report(
     OPEN.append(Report(run, report_path(report), recorder))
     return OPEN[-1]
 
-# %% ../nbs/42_report.ipynb #d6525a57
+# %% ../nbs/42_report.ipynb #b1553796
 def _told(error: Any) -> str:
     "The message of a failed cell, with the error's name only where the message alone says too little."
     import builtins
@@ -385,7 +385,8 @@ def run_report(
         try: execute_notebook(str(path), str(copy), {**given, 'out': str(folder), 'resume': resume}, kernel_name='python3', progress_bar=False,
                               stderr_file=sys.stderr, extra_arguments=['--log-level=ERROR'])
         except PapermillExecutionError as error:
-            if not started and (folder/'run.json').exists() and copy.exists(): _mark_failed(folder, copy, name, _told(error))
+            refused = error.ename in ('FileExistsError', 'BlockingIOError')  # another run has the folder
+            if not started and not refused and (folder/'run.json').exists() and copy.exists(): _mark_failed(folder, copy, name, _told(error))
             raise RuntimeError(_told(error)) from None
     (folder/'failed.ipynb').unlink(missing_ok=True)
     return folder

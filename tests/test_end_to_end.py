@@ -182,3 +182,15 @@ def test_one_budget_for_tasks_and_selection(tmp_path):
     manifest = read_manifest(folder)
     assert manifest['status'] == 'stopped' and manifest['llm']['calls'] == 17
     assert {json.loads(line)['rule'] for line in (folder/'selection_super_ni'/'rejected.jsonl').read_text().split('\n') if line} >= {'budget'}
+
+
+def test_resume_from_another_directory_finds_the_ledger(tmp_path, monkeypatch):
+    monkeypatch.delenv('INSTRUCTGEN_OUTPUTS')
+    for name in ('here', 'there'): (tmp_path/name).mkdir()
+    with LLMServer(answer='rules') as server:
+        monkeypatch.chdir(tmp_path/'here')
+        first = run_report('dynosaur_data', out=str(tmp_path/'place'/'run'), limit=5, llm=f'openai:test@{server.url}', budget_calls=5)
+        asked = sum(server.counts.requests.values())
+        monkeypatch.chdir(tmp_path/'there')
+        run_report('dynosaur_data', out=str(first), resume=True, budget_calls='')
+    assert asked == 5 and max(server.counts.requests.values()) == 1 and (tmp_path/'place'/'llm.sqlite').exists()

@@ -151,3 +151,25 @@ def test_real_sources_run_to_the_end(shared_data, tmp_path):
     rules = {json.loads(line)['rule'] for line in (cards/'rejected.jsonl').read_text().split('\n') if line}
     assert counts['sources_found'] == 385 and counts['tasks'] > 20
     assert {'denied_license', 'no_license', 'language', 'no_rows', 'no_tasks', 'image_audio'} <= rules
+
+
+def test_two_datasets_are_not_one_in_the_cache_of_load_dataset(tmp_path):
+    from datasets import load_dataset
+    sizes = {}
+    for name, limit in (('one', 5), ('two', 8)):
+        folder = run_report('dynosaur_data', out=str(tmp_path/name/'run'), limit=limit)
+        loaded = load_dataset(str(folder/'dataset'), split='train', cache_dir=str(tmp_path/'cache'))
+        assert loaded.num_rows == read_manifest(folder)['counts']['examples']
+        sizes[name] = loaded.num_rows
+    assert sizes['one'] != sizes['two']
+
+
+def test_refused_second_run_leaves_the_first_one_alone(tiny_run):
+    before = (tiny_run/'manifest.json').read_bytes()
+    with pytest.raises(RuntimeError, match='holds a run already'): run_report('dynosaur_data', out=str(tiny_run), **TINY)
+    assert (tiny_run/'manifest.json').read_bytes() == before and not (tiny_run/'failed.ipynb').exists()
+
+
+def test_runs_are_listed(tiny_run, capsys):
+    with pytest.raises(SystemExit): main(['runs', str(tiny_run.parent)])
+    assert capsys.readouterr().out.split()[:3] == ['complete', 'run', 'dynosaur_data']

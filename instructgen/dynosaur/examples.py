@@ -366,19 +366,19 @@ def make_examples(
         else: rejected.append(Rejected('task', task_id, 'no_instances' if len(rows) else 'no_rows', task.instruction, card.name))
     return example_table(chosen, rows, card, generator), rejected
 
-# %% ../../nbs/13_dynosaur.examples.ipynb #3bba3b8c
+# %% ../../nbs/13_dynosaur.examples.ipynb #02f7b33f
 def apply_tasks(
     tasks: Sequence[Task],                  # valid tasks of one source
     card: SourceCard,                       # the source
     rules: Rules = RULES['careful'],        # of this module
-    limit: int = 0,                         # rows a split and examples a task at most, 0 for the rules' number of rows
+    limit: int = 0,                         # examples a task at most, 0 for all that the rules' rows a split give
     seed: int = 0,                          # of the sample
     generator: str = '',                    # name of the LLM
     prompts: PromptText | None = None,      # language of the label sentence, the fields and the lists; None: English
     read: Callable[..., Any] = read_table,  # reader of the rows
 ) -> tuple[list[Task], pa.Table, list[Rejected]]:   # tasks with examples and their label space, examples, what was dropped
     "Read a source's rows, label its tasks, and make their examples."
-    rows, texts = sample_rows(card, rules, limit, seed, read) if tasks else pa.table({}), {}
+    rows, texts = sample_rows(card, rules, max(limit, rules.rows_per_split), seed, read) if tasks else pa.table({}), {}
     labelled, rejected = label_tasks(tasks, rows, card, rules, prompts, texts)
     table, dropped = make_examples(labelled, rows, card, rules, limit, seed, generator, prompts, texts)
     empty = {drop.id for drop in dropped if drop.kind == 'task'}

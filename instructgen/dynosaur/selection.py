@@ -33,7 +33,7 @@ def write_examples(
     for bucket in sorted(set(range(BUCKETS)) - set(buckets)): bucket_path(folder, bucket).unlink(missing_ok=True)  # of an earlier, smaller original
     return len(buckets)
 
-# %% ../../nbs/15_dynosaur.selection.ipynb #b27aa5c3
+# %% ../../nbs/15_dynosaur.selection.ipynb #4b55acfb
 def _lines(records: Iterable[Task | Rejected]) -> str: return ''.join(to_json(record) + '\n' for record in records)
 
 def write_selection(
@@ -49,10 +49,11 @@ def write_selection(
     "Draw a selection from a run and write it as a dataset of its own."
     if profile not in PROFILES: raise ValueError(f'profile is {profile!r}, want one of {", ".join(PROFILES)}')
     folder, given = Path(folder), read_categories(categories) if categories else None
+    data = read_dataset(folder)  # before a folder is made
     tasks = read_records(folder/'tasks.jsonl', Task)
     parameters = {'profile': profile, 'seed': seed, 'llm': llm.name, 'categories': categories, 'dataset': folder.name}
     with open_run('selection', parameters, out=out or folder/f'selection_{profile}', resume=resume, parent=folder) as run:
-        chosen = select(read_dataset(folder), tasks, PROFILES[profile], llm, seed, given)
+        chosen = select(data, tasks, PROFILES[profile], llm, seed, given)
         write_examples(run.folder, chosen.table)
         run.write_text('tasks.jsonl', _lines(chosen.tasks))
         run.write_text('rejected.jsonl', _lines(chosen.rejected))

@@ -47,7 +47,7 @@ def read_examples(
     try: return read_dataset(folder, columns)
     except FileNotFoundError: return EXAMPLE_SCHEMA.empty_table().select(list(columns or EXAMPLE_SCHEMA.names))
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #09f6bc8d
+# %% ../../nbs/16_dynosaur.tables.ipynb #e351195d
 PAPER = {'sources': 2911, 'proposed': 13_610, 'tasks': 5740, 'examples': 801_900}  # Dynosaur, section 2 and table 2
 
 def funnel_table(
@@ -58,7 +58,7 @@ def funnel_table(
     found = read_counts(folder)
     asked = sum(setting.get('calls', 0) for source in found.values() for setting in source['settings'].values())
     answered = sum(setting.get('answers', 0) for source in found.values() for setting in source['settings'].values())
-    steps = (('sources found', counts['sources_found'], None), ('sources used', counts['sources'], PAPER['sources']), ('prompts', asked, None), ('answers', answered, None),
+    steps = (('sources found', counts['sources_found'], None), ('sources used', counts['sources'] - counts['sources_pending'], PAPER['sources']), ('prompts', asked, None), ('answers', answered, None),
              ('tasks proposed', counts['proposed'], PAPER['proposed']), ('tasks kept', counts['tasks'], PAPER['tasks']), ('examples', counts['examples'], PAPER['examples']))
     before = {'tasks proposed': 'sources used', 'tasks kept': 'tasks proposed', 'examples': 'tasks kept', 'sources used': 'sources found', 'answers': 'prompts'}
     ours, paper = {step: count for step, count, _ in steps}, {step: count for step, _, count in steps}
@@ -134,10 +134,10 @@ def license_table(
     found = table.groupby('license', as_index=False).agg(sources=('source', 'size'), tasks=('tasks', 'sum'), examples=('examples', 'sum'))
     return found.sort_values(['examples', 'license'], ascending=[False, True], ignore_index=True)
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #e1994dd7
+# %% ../../nbs/16_dynosaur.tables.ipynb #577d094f
 def setting_table(
     folder: str | Path,  # run folder
-) -> pd.DataFrame:       # setting, prompts, proposed, valid, kept, distinct, verb_objects
+) -> pd.DataFrame:       # setting, prompts, proposed, valid, after_duplicates, distinct, distinct_verb_objects
     "Yield and diversity of the prompts with and without the description."
     tasks, rows = read_lines(folder, Task), []
     for setting in ('aware', 'unaware'):
@@ -146,7 +146,7 @@ def setting_table(
         pairs = [pair for pair in verb_objects(instructions, 'rules')[0] if all(pair)]
         rows.append((setting, *(sum(count.get(code, 0) for count in found) for code in ('calls', 'proposed', 'valid', 'kept')),
                      distinct_share(instructions), len(set(pairs)) / len(pairs) if pairs else None))
-    return pd.DataFrame(rows, columns=['setting', 'prompts', 'proposed', 'valid', 'kept', 'distinct', 'distinct_verb_objects'])
+    return pd.DataFrame(rows, columns=['setting', 'prompts', 'proposed', 'valid', 'after_duplicates', 'distinct', 'distinct_verb_objects'])
 
 # %% ../../nbs/16_dynosaur.tables.ipynb #db82f3c6
 def instruction_verbs(
