@@ -98,7 +98,7 @@ def check_funnel(
     assert counts['sources_found'] == counts['sources'] + lost, f"{counts['sources_found']} sources found, but {counts['sources']} used and {lost} dropped"
     return counts['proposed']
 
-# %% ../../nbs/16_dynosaur.tables.ipynb #355f30fb
+# %% ../../nbs/16_dynosaur.tables.ipynb #8df61cea
 def cost_table(
     counts: dict[str, Any],  # from `build_dataset`, with 'llm'
 ) -> pd.DataFrame:           # what, amount
@@ -106,7 +106,7 @@ def cost_table(
     used = counts['llm']
     rows: list[tuple[str, Any]] = [('calls', used['calls']), ('answers from the ledger', used['hits']), ('calls that failed', sum(used['errors'].values())),
                                    ('tries that were repeated', sum(used['retries'].values())), ('prompt tokens', used['prompt_tokens']), ('answer tokens', used['completion_tokens'])]
-    if used['no_usage']: rows.append(('answers without a token count', used['no_usage']))
+    if used['no_usage'] and (used['cost'] is None or used['prompt_tokens']): rows.append(('answers without a token count', used['no_usage']))
     if used['cost'] is not None and used['cost'] + (before := used['cost_before'] or 0.):
         rows += [('money of this session, $', used['cost']), ('money of the answers from the ledger, $', before)]
         for name, number in (('a prompt', used['calls'] + used['hits']), ('a valid task', counts['tasks']), ('an example', counts['examples'])):
