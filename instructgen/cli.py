@@ -107,7 +107,7 @@ def runs_command(
         counted = ', '.join(f'{run.counts[key]:,} {key}' for key in ('tasks', 'examples') if isinstance(run.counts.get(key), int))
         typer.echo(f'{run.status:<12} {str(name):<44} {run.report:<14} {counted}{parent}')
 
-# %% ../nbs/50_cli.ipynb #e5702677
+# %% ../nbs/50_cli.ipynb #6236f6cb
 @app.command('select')
 def select_command(
     folder: Annotated[str, typer.Argument(help='run folder to draw from')],
@@ -123,7 +123,7 @@ def select_command(
     from instructgen.dataset_card import write_card, write_provenance
     from instructgen.dynosaur.dataset import DatasetConfig, open_model
     from instructgen.dynosaur.selection import write_selection
-    with open_model(DatasetConfig(llm=llm, budget_calls=budget_calls)) as model:
+    with open_model(DatasetConfig(llm=llm, budget_calls=budget_calls), folder) as model:
         if (endpoint := model.describe())['leaves_machine']: typer.echo(f'To {endpoint["url"]} go instructions with some of their inputs and answers, from {folder}.', err=True)
         place, chosen = write_selection(folder, profile, model, out=out, seed=seed, categories=categories, resume=resume,
                                         describe=lambda place: (write_provenance(place), write_card(place)))

@@ -1,6 +1,5 @@
 """The same dataset through a server as from the embedded writer, and after kill -9 with resume as without."""
 import json
-import json
 import os
 import signal
 import subprocess

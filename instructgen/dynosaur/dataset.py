@@ -103,7 +103,7 @@ def gather_sources(
         raise ValueError(f'no source to work on in {config.sources!r}: {shown or "the place is empty"}')
     return cards, rejected
 
-# %% ../../nbs/15_dynosaur.dataset.ipynb #4b20fefb
+# %% ../../nbs/15_dynosaur.dataset.ipynb #2be1783c
 def ledger_path(
     folder: str | Path = '',  # run folder, '' if there is none yet
 ) -> Path:                    # llm.sqlite
@@ -111,8 +111,8 @@ def ledger_path(
     if os.environ.get('INSTRUCTGEN_OUTPUTS') or not folder: return outputs_folder()/'llm.sqlite'
     place = Path(folder).expanduser().resolve()
     if any((above/'settings.ini').is_file() for above in place.parents): return outputs_folder(place)/'llm.sqlite'
-    while (place/'run.json').exists() or not place.exists(): place = place.parent  # a part of a report lies below its run
-    return (place.parent if place == Path(folder).expanduser().resolve() else place)/'llm.sqlite'
+    while (place := place.parent) and (place/'run.json').exists(): pass  # a part of a report lies below its run
+    return place/'llm.sqlite'
 
 # %% ../../nbs/15_dynosaur.dataset.ipynb #f899376b
 def open_model(
