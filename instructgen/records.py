@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'CONSTANT_COLUMNS', 'EXAMPLE_COLUMNS', 'EXAMPLE_SCHEMA', 'RECORDS', 'canonical_json', 'content_hash',
-           'check_types', 'Field', 'Split', 'SourceCard', 'Task', 'Rejected', 'Example', 'to_json', 'from_json',
-           'read_records']
+           'check_types', 'Field', 'Split', 'SourceCard', 'Task', 'Rejected', 'Example', 'Context', 'to_json',
+           'from_json', 'read_records']
 
 # %% ../nbs/00_records.ipynb #17b5223b
 import hashlib
@@ -150,6 +150,31 @@ class Example:
     generator: str = ''    # name of the LLM that wrote the instruction
 
     def __post_init__(self): check_types(self)
+
+# %% ../nbs/00_records.ipynb #8292b956
+@dataclass(frozen=True, slots=True)
+class Context:
+    "A piece of unannotated text, and where it comes from."
+    text: str                # as a model sees it, without outer blanks
+    source: str = ''         # name of the dataset, folder or file
+    config: str = 'default'  # of a dataset
+    split: str = ''          # of a dataset; 'documents' for text from documents
+    row: int = 0             # 0-based position in the split; of documents: the place of the piece among all pieces of the folder
+    document: str = ''       # path below the folder with '/', '' for rows of a dataset
+    page: int = 0            # 1-based page on which it begins, 0 where there are no pages
+    heading: str = ''        # headings above it, joined by ' > ', '' if there is none
+    start: int = 0           # 0-based character of the document's (or row's) text at which it begins
+    end: int = 0             # character after its last; 0 if not told
+    revision: str = ''       # commit or content hash
+    license: str = ''        # SPDX ids joined by a blank, '' if not known
+    url: str = ''            # where a reader finds it: an address, or the document with '#page=3' or '#heading'
+
+    def __post_init__(self): check_types(self)
+
+    @property
+    def id(self) -> str:  # 16 hex digits
+        "Hash of the text."
+        return content_hash([self.text])
 
 # %% ../nbs/00_records.ipynb #aea4edfb
 CONSTANT_COLUMNS = ('instruction', 'task_id', 'task_type', 'source', 'config', 'split', 'revision', 'license', 'url', 'generator')  # few values, many rows
