@@ -38,7 +38,7 @@ setup(
     python_requires=f">={settings['min_python']}",
     packages=[*find_packages(include=['instructgen', 'instructgen.*']), *reports, *demo],
     package_dir={**reports, **demo},
-    package_data={'instructgen': ['*.yaml', 'py.typed'], 'instructgen.dynosaur': ['*.yaml'],
+    package_data={'instructgen': ['*.yaml', 'py.typed'], 'instructgen.dynosaur': ['*.yaml'], 'instructgen.bonito': ['*.yaml'],
                   **{name: ['*.ipynb', '*.yaml', '*.csv'] for name in reports},
                   **{name: ['*', '.*'] for name in demo}},
     include_package_data=False,
