@@ -26,7 +26,7 @@ import yaml
 from pyarrow import parquet
 
 from .records import SourceCard, check_types, read_records
-from .store import FREE_PARAMETERS, atomic_path
+from .store import FREE_PARAMETERS, KINDS, atomic_path
 
 # %% ../nbs/43_dataset_card.ipynb #754e29a6
 def dataset_files(
@@ -166,8 +166,7 @@ def count_rejected(
         for line in file:
             item = json.loads(line)
             found[item['kind'], item['rule']] += item.get('count', 1)
-    kinds = ('source', 'call', 'answer', 'task', 'row')
-    return dict(sorted(found.items(), key=lambda item: (kinds.index(item[0][0]) if item[0][0] in kinds else 9, -item[1], item[0])))
+    return dict(sorted(found.items(), key=lambda item: (KINDS.index(item[0][0]) if item[0][0] in KINDS else 9, -item[1], item[0])))
 
 # %% ../nbs/43_dataset_card.ipynb #9c86892a
 def cache_name(

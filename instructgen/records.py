@@ -118,7 +118,7 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Rejected:
     "One thing that was dropped, the rule that dropped it, and where."
-    kind: str        # 'source', 'call', 'answer', 'task' or 'row'
+    kind: str        # 'source', 'template', 'context', 'call', 'answer', 'task' or 'row'
     id: str          # source name, request id, task id; '' if it has none
     rule: str        # reason code, as in the funnel of the report
     text: str = ''   # what was dropped, or the message; cut at 500 characters

@@ -363,7 +363,7 @@ def read_dataset(
     return pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata(None)
 
 # %% ../nbs/01_store.ipynb #3fbdb94e
-KINDS = ('source', 'call', 'answer', 'task', 'row')  # the order of the funnel
+KINDS = ('source', 'template', 'context', 'call', 'answer', 'task', 'row')  # the order of the funnel
 
 def write_part(
     folder: str | Path,                                           # run folder

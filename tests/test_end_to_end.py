@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from instructgen.dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
-from instructgen.dynosaur.tables import check_funnel, drops_table
+from instructgen.dynosaur.tables import check_funnel
+from instructgen.run_tables import drops_table
 from instructgen.report import run_report
 from instructgen.store import open_run, read_dataset, read_manifest
 from hub_server import HubServer, repository
