@@ -45,19 +45,20 @@ def _joined(lines: list[str], words: frozenset[str], dehyphen: bool) -> str:
             drop = joined in words or (dehyphen and hyphened not in words and right[0].islower())
             text = (text[:-1] if drop else text) + line
         else: text += f' {line}'
-    return text
+    return re.sub(r'(?<=\S) {2,}', ' ', text)
 
 def unwrap(
     lines: list[str],                     # of one paragraph, none empty
     words: frozenset[str] = frozenset(),  # of the document, from `known_words`
     dehyphen: bool = False,               # whether an unknown word loses the hyphen at a line's end
+    always: bool = False,                 # in markup a line break never means anything: only items are parted
 ) -> str:                                 # one line, or a line for each item, verse or row
     "A paragraph without the line breaks that only the width of the page made."
     items = [i for i, line in enumerate(lines) if ITEM.match(line) and (i == 0 or not re.match(r'\s*[a-zA-Z]+[.)]', line) or lines[i - 1].endswith(tuple('.;:,!?)')))]
     if items:
         cuts = sorted({0, *items, len(lines)})
         return '\n'.join(_joined(lines[left:right], words, dehyphen) for left, right in zip(cuts, cuts[1:]))
-    return _joined(lines, words, dehyphen) if _wrapped([line.strip() for line in lines]) else '\n'.join(line.strip() for line in lines)
+    return _joined(lines, words, dehyphen) if always or _wrapped([line.strip() for line in lines]) else '\n'.join(line.strip() for line in lines)
 
 # %% ../nbs/02_blocks.ipynb #82902fff
 def known_words(

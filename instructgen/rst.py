@@ -30,7 +30,7 @@ def plain_inline(
     text = re.sub(r'\[#?([\w.-]{0,40})\]_(?!\w)', lambda match: f'[{match[1]}]' if match[1] else '', text)
     text = re.sub(r'(?<![\w*\\])(\*{1,2})(?![\s*])([^*\n]{1,400}?)(?<![\s\\])\1(?![\w*])', r'\2', text)
     text = re.sub(r'(?<![\w|\\])\|(?![\s|])([^|\n]{1,80}?)(?<!\s)\|_{0,2}(?![\w|])', r'\1', text)
-    text = re.sub(r'(?<![\w_\\])(\w[\w.-]*[^\W_])_{1,2}(?![\w_])', r'\1', text)
+    text = re.sub(r'(?<![\w\\])([^\W_](?:[\w.-]*[^\W_])?)_{1,2}(?![\w(])', r'\1', text)
     text = re.sub(r'\\(?:\s|(\W))', lambda match: match[1] or '', text)
     return re.sub('\0(\\d+)\0', lambda match: codes[int(match[1])], text)
 
@@ -87,13 +87,13 @@ _FIELD = re.compile(r'(\s*):([\w][\w .*-]*):(?=\s|$)')
 
 def _lines_of(part: list[str], words: frozenset[str]) -> str:
     part = [_FIELD.sub(r'\1\2:', re.sub(r'^(\s*)#\. ', r'\1- ', line)) for line in part]
-    if ITEM.match(part[0]): return unwrap(part, words)
+    if ITEM.match(part[0]): return unwrap(part, words, always=True)
     runs: list[list[str]] = []
     for line in part:
         inside = line[0] in ' \t'
         if runs and (inside == (runs[-1][-1][0] in ' \t') or inside and re.match(r'[\w .*-]+:', runs[-1][-1])): runs[-1].append(line)
         else: runs.append([line])
-    return '\n'.join(unwrap(run, words) if len(runs) == 1 or any(ITEM.match(line) for line in run) else ' '.join(line.strip() for line in run) for run in runs)
+    return '\n'.join(unwrap(run, words, always=True) for run in runs)
 
 def _paragraph(lines: list[str], i: int, words: frozenset[str]) -> tuple[list[Block], int]:  # blocks, next line
     end = next((n for n in range(i, len(lines)) if not lines[n].strip()), len(lines))
