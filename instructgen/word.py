@@ -55,14 +55,14 @@ def docx_blocks(
     data: bytes,      # of a file
 ) -> list[Block]:     # ValueError for what is no .docx or too large
     "The blocks of a Word document."
-    from docx import Document as WordFile
+    from docx import Document
     from docx.table import Table
     check_zip(data)
     blocks, items = [], []
     def end_list() -> None:
         if items: blocks.append(Block('\n'.join(items)))
         items.clear()
-    for part in WordFile(io.BytesIO(data)).iter_inner_content():
+    for part in Document(io.BytesIO(data)).iter_inner_content():
         text = _table(part) if isinstance(part, Table) else tidy(part.text).strip()
         if not text: continue
         if not isinstance(part, Table) and not _outline(part) and _is_item(part): items.append(f'- {text}')
