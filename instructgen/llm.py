@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNBILLED', 'RULES_MODULES', 'BACKENDS', 'Request', 'Sampling', 'Completion', 'LLM', 'Choices', 'Loglik', 'Scorer',
-           'request_key', 'estimate_tokens', 'Budget', 'BudgetReached', 'Statistics', 'Tally', 'KeptLLM', 'Lane',
-           'RulesLLM', 'recorded_key', 'RecordedLLM', 'open_llm', 'Estimate', 'estimate']
+           'request_key', 'estimate_tokens', 'Budget', 'BudgetReached', 'Statistics', 'Tally', 'KeptLLM', 'recall',
+           'Lane', 'RulesLLM', 'recorded_key', 'RecordedLLM', 'open_llm', 'Estimate', 'estimate']
 
 # %% ../nbs/03_llm.ipynb #625bf377
 import errno
@@ -107,8 +107,9 @@ class Choices:
 class Loglik:
     "How likely each option of a `Choices` is."
     id: str                   # of the choices
-    nats: tuple[float, ...]   # log-likelihood of each option, natural logarithm, at most 0
-    tokens: tuple[int, ...]   # length of each option, for averages
+    nats: tuple[float, ...]   # log-likelihood of each option, natural logarithm, at most 0; () with an error
+    tokens: tuple[int, ...]   # length of each option, for averages; () with an error
+    error: str = ''           # '' or 'reason: details', as in a `Completion`
 
 # %% ../nbs/03_llm.ipynb #9821379f
 class Scorer(Protocol):
@@ -243,7 +244,7 @@ class KeptLLM:
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling()) -> Iterator[Completion]:
         "One completion for each request, in any order; raises `BudgetReached` when what was in flight has arrived."
         lane = Lane(self, requests, sampling)
-        stream = self.backend.generate(lane.feed(), sampling, lane.arrived)
+        stream = self.backend.generate(lane, sampling, lane.arrived)
         try:
             for completion in stream: yield from lane.deliver(completion)
             yield from lane.deliver()
@@ -251,6 +252,11 @@ class KeptLLM:
             stream.close()
             while lane.reserved: self.budget.settle(lane.reserved.popitem()[1], {})  # what was cancelled
         if lane.stopped: raise BudgetReached(f'the budget of {lane.stopped} has no room for another call; what was asked is kept, --resume goes on')
+
+    def loglik(self, items: Iterable[Choices], **options: Any) -> Iterator[Loglik]:  # options: of the back end
+        "One `Loglik` for each item, in any order; nothing of it is kept or priced."
+        if hasattr(self.backend, 'loglik'): return self.backend.loglik(items, **options)
+        raise TypeError(f'{self.name} does not tell how likely an answer is; want local:… – or generate an answer and match it with the options')
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         "$ for so many tokens, None without a price or without tokens."
@@ -261,11 +267,6 @@ class KeptLLM:
         "The calls, tokens and money that a request can take at most."
         prompt = estimate_tokens(request.messages)
         return {'calls': 1, 'tokens': prompt + max_tokens, 'money': self.cost(prompt, max_tokens) or 0.}
-
-    def recall(self, id: str, answer: Answer) -> Completion:
-        "A kept answer as the completion of a request."
-        return Completion(id, answer.text, answer.finish, '', answer.prompt_tokens, answer.completion_tokens, answer.seconds,
-                          self.cost(answer.prompt_tokens, answer.completion_tokens), cached=True)
 
     def book(self, completion: Completion, purpose: str, worst: dict[str, float]) -> None:
         "Count a call, and put what it took in the place of what was reserved."
@@ -293,8 +294,18 @@ class KeptLLM:
 
     def __exit__(self, *trouble: object) -> None: self.close()
 
+# %% ../nbs/03_llm.ipynb #f03065a7
+def recall(
+    id: str,                                     # of the request that asks again
+    answer: Answer,                              # as it was kept
+    cost: Callable[[int, int], float | None],    # $ for prompt and completion tokens
+) -> Completion:                                 # marked as cached
+    "A kept answer as the completion of a request."
+    price = cost(answer.prompt_tokens, answer.completion_tokens)
+    return Completion(id, answer.text, answer.finish, '', answer.prompt_tokens, answer.completion_tokens, answer.seconds, price, cached=True)
+
 # %% ../nbs/03_llm.ipynb #abff080b
-UNBILLED = ('connection', 'rate_limit', 'bad_request', 'server_error', 'unknown_prompt', 'not_recorded')  # reasons for which no server takes money
+UNBILLED = ('connection', 'rate_limit', 'bad_request', 'server_error', 'too_long', 'unknown_prompt', 'not_recorded')  # reasons for which no server takes money
 
 class Lane:
     "The requests of one `generate` on their way to a back end, and its answers on their way back."
@@ -309,6 +320,9 @@ class Lane:
         self.waiting: dict[str, list[Request]] = {}          # key -> requests that wait for its answer
         self.reserved: dict[str, dict[str, float]] = {}      # key -> what its call may take at most
         self.stopped = ''                                    # the limits that have no more room
+        self.starved = False                                 # whether nothing more comes until something has arrived
+
+    def __iter__(self) -> Iterator[Request | None]: return self.feed()
 
     def feed(self, ahead: int = 256) -> Iterator[Request | None]:  # ahead: at most so many answers wait for the caller
         "The requests that need a call: what the back end reads."
@@ -319,14 +333,16 @@ class Lane:
                 self.waiting[key].append(request)
                 held += 1
             elif self.llm.ledger and (answer := self.llm.ledger.get(key)):
-                self.ready.append((request.purpose, self.llm.recall(request.id or key, answer)))
+                self.ready.append((request.purpose, recall(request.id or key, answer, self.llm.cost)))
             else:
                 worst = self.llm.worst(request, self.max_tokens)
                 while not self.llm.budget.reserve(worst):
                     if not self.waiting:
                         self.stopped = ' and '.join(f'{self.llm.budget.limits[name]:g} {name}' for name in self.llm.budget.exceeded(worst))
                         return
+                    self.starved = True
                     yield None
+                self.starved = False
                 self.reserved[key], self.waiting[key] = worst, [request]
                 yield replace(request, id=key)
             if len(self.ready) + held >= ahead or self.ready and time.monotonic() - breath > .05:
