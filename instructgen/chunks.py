@@ -72,14 +72,14 @@ class Chunk:
     def __post_init__(self): check_types(self)
 
 # %% ../nbs/07_chunks.ipynb #7150aaf1
-_PARAGRAPH = re.compile(r'\n[ \t]*+\n\s*+')
+_PARAGRAPH, _BLANKS = re.compile(r'\n[ \t]*+\n\s*+'), re.compile(r'\s*')
 
 def _words(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:  # a stretch cut at line ends, else blanks, else anywhere
     while end - start > size:
         window = text[start:start + size + 1]
         cut = max(window.rfind('\n', size // 2), 0) or max(window.rfind(' ', size // 4), 0) or next((match.start() for match in re.finditer(r'\s', window)), 0) or size
         yield start, start + len(window[:cut].rstrip())
-        start += cut + len(text[start + cut:end]) - len(text[start + cut:end].lstrip())
+        start = _BLANKS.match(text, start + cut, end).end()
     if start < end: yield start, end
 
 def cut_units(
