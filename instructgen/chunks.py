@@ -99,12 +99,17 @@ def cut_units(
     return units
 
 # %% ../nbs/07_chunks.ipynb #3407126e
+_LEANS = re.compile(r'''\W*(?:this|that|these|those|it|its|he|him|his|she|her|they|them|their|such|however|therefore|thus|hence|so|then|but|and|or|also|moreover|furthermore|otherwise|instead|if (?:it|so|not|they|this|that))\b''', re.I)  # leans on what was said before
+
 def _overlap_start(text: str, units: list[tuple[int, int, bool]], first: int, last: int, overlap: int) -> int:  # where the piece after units[first..last] begins
     end = units[last][1]
     inside = [start for start, _, opens in units[first + 1:last + 1] if opens and end - start <= overlap]
     if inside: return inside[0]
     floor, begin = max(units[first][0] + 1, end - overlap), units[last][0]
-    return next((begin + start for start, _ in split_sentences(text[begin:end]) if begin + start >= floor), end)
+    return next((begin + start for start, _ in split_sentences(text[begin:end]) if begin + start >= floor and not _LEANS.match(text, begin + start) and not text[begin + start].islower()), end)
+
+def _binds(text: str, unit: tuple[int, int, bool], following: tuple[int, int, bool], heads: set[int]) -> bool:  # whether no piece should end between the two
+    return unit[0] in heads or text[unit[1] - 1] in ':,' or text[following[0]].islower()
 
 def chunk_text(
     text: str,                    # any text
@@ -121,13 +126,13 @@ def chunk_text(
     def ends_here(start: int, i: int) -> bool:
         long = units[i][1] - start
         if units[i + 1][0] in heads: return long >= target // 4 and units[i][0] not in heads
-        return long >= target and ends[i] - units[i][1] > target // 2
+        return long >= target and not _binds(text, units[i], units[i + 1], heads) and ends[i] - units[i][1] > target // 2
     chunks, first, start = [], 0, units[0][0] if units else 0
     while first < len(units):
         last = first
         while last + 1 < len(units) and units[last + 1][1] - start <= size and not ends_here(start, last): last += 1
         kept = last
-        while kept > first and last + 1 < len(units) and units[kept][0] in heads: kept -= 1  # a heading goes with what follows
+        while kept > first and last + 1 < len(units) and _binds(text, units[kept], units[kept + 1], heads) and (units[kept][0] in heads or units[kept][1] - start > target // 2): kept -= 1
         last = last if units[kept][0] in heads else kept
         chunks.append(Chunk(start, units[last][1]))
         if last + 1 == len(units): break

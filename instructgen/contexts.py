@@ -60,7 +60,7 @@ def prose_share(
 class Sieve:
     "Which pieces are kept, and counts of the others."
     def __init__(self, rules: ContextRules):
-        self.rules, self.seen, self.dropped, self.samples = rules, set(), Counter(), {}
+        self.rules, self.seen, self.whole, self.dropped, self.samples = rules, set(), set(), Counter(), {}
 
     def why_not(self, text: str, prose: bool) -> str:  # rule that drops it, '' if it is kept
         if not text: return 'empty'
@@ -73,10 +73,19 @@ class Sieve:
 
     def keeps(self, text: str, prose: bool = False) -> bool:
         rule = self.why_not(text, prose)
-        if rule:
-            self.dropped[rule] += 1
-            self.samples.setdefault(rule, text)
-        return not rule
+        return not (rule and self._drops(rule, text))
+
+    def repeats(self, text: str) -> bool:  # whether a row or document is empty or was read before: then it is no part of what is to be covered
+        key = content_hash(text)
+        if not text: return self._drops('empty', text)
+        if key in self.whole and not self.rules.duplicates: return self._drops('duplicate_context', text)
+        self.whole.add(key)
+        return False
+
+    def _drops(self, rule: str, text: str) -> bool:
+        self.dropped[rule] += 1
+        self.samples.setdefault(rule, text)
+        return True
 
     def rejected(self, name: str, where: str) -> list[Rejected]:  # what was dropped since the last call
         found = [Rejected('context', name, rule, self.samples[rule], where, count) for rule, count in sorted(self.dropped.items())]
@@ -154,6 +163,7 @@ def row_pieces(
 
 def _row_contexts(texts: Iterable[tuple[int, str]], like: Context, rules: ContextRules, sieve: Sieve, lengths: dict[str, int]) -> Iterator[Context]:
     for number, text in texts:
+        if sieve.repeats(text): continue
         lengths[document_key(replace(like, row=number))] = len(text)
         for piece in row_pieces(text, rules):
             if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, row=number, start=piece.start, end=piece.end)
@@ -226,7 +236,7 @@ def folder_contexts(
             continue
         name, path = item
         like = Context('', source, split='documents', document=name, license=license)
-        found = _table_pieces(path, like, column, rules, notes, lengths) if document_format(name) == 'rows' else _document_contexts(path, like, rules, lengths)
+        found = _table_pieces(path, like, column, rules, sieve, notes, lengths) if document_format(name) == 'rows' else _document_contexts(path, like, rules, sieve, lengths)
         for context in found:
             if isinstance(context, Rejected): yield context
             elif sieve.keeps(context.text, prose=document_format(name) != 'rows'):
@@ -234,20 +244,22 @@ def folder_contexts(
                 row += 1
         yield from sieve.rejected(name, str(path))
 
-def _document_contexts(path: Path, like: Context, rules: ContextRules, lengths: dict[str, int]) -> Iterator[Context | Rejected]:
+def _document_contexts(path: Path, like: Context, rules: ContextRules, sieve: Sieve, lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     document = read_document(path, like.document)
     if isinstance(document, Rejected):
         yield document
         return
+    if sieve.repeats(document.text): return
     lengths[document_key(like)] = len(document.text)
     for piece in document_pieces(document, rules):
         page, heading, url = _place(document, piece)
         yield replace(like, text=document.text[piece.start:piece.end], page=page, heading=heading, start=piece.start, end=piece.end, revision=document.revision, url=url)
     yield from (replace(item, where=str(path)) for item in document.dropped)
 
-def _table_pieces(path: Path, like: Context, column: str, rules: ContextRules, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
+def _table_pieces(path: Path, like: Context, column: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     place, rejected, revision = 0, [], hash_files([(path.name, str(path))])
     for number, text in _texts_of_file(path, like.document, column, notes, rejected, False):
+        if sieve.repeats(text): continue
         for piece in row_pieces(text, rules):
             yield replace(like, text=text[piece.start:piece.end], start=place + piece.start, end=place + piece.end, revision=revision, url=f'{quote(like.document)}#row={number}')
         place += len(text) + 2
