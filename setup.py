@@ -22,7 +22,7 @@ def folders(package: str, root: str) -> dict[str, str]:
 
 reports, demo = folders('instructgen.reports', 'nbs/reports'), folders('instructgen.demo', 'nbs/demo')
 extras = {'dev': settings['dev_requirements'].split(), 'docs': settings['docs_requirements'].split(),
-          'documents': ['pypdf>=5', 'python-docx>=1.1', 'beautifulsoup4>=4.12'],
+          'documents': ['pypdf>=5', 'python-docx>=1.1', 'beautifulsoup4>=4.12', 'lxml>=5'],
           'embeddings': ['sentence-transformers>=3'], 'gpu': ['bitsandbytes>=0.45', 'vllm>=0.8']}
 
 setup(

@@ -26,13 +26,15 @@ def check_zip(
     if total > limit: raise ValueError(f'its text unpacks to {total:,} bytes, want {limit:,} at most')
 
 # %% ../nbs/02_word.ipynb #94d30834
+def _is_title(paragraph: Any) -> bool:
+    return paragraph.style is not None and 'title' in (paragraph.style.style_id.lower(), (paragraph.style.name or '').lower())
+
 def _outline(paragraph: Any) -> int:  # level of a heading, 0 for text
     from docx.oxml.ns import qn
     style, seen = paragraph.style, 0
     own = paragraph._p.pPr.find(qn('w:outlineLvl')) if paragraph._p.pPr is not None else None
     if own is not None and (own.get(qn('w:val')) or '').isdigit(): return int(own.get(qn('w:val'))) + 1 if int(own.get(qn('w:val'))) < 9 else 0
     while style is not None and seen < 10:
-        if style.style_id.lower() == 'title' or (style.name or '').lower() == 'title': return 1
         level = style.element.find(f"{qn('w:pPr')}/{qn('w:outlineLvl')}")
         if level is not None and (level.get(qn('w:val')) or '').isdigit(): return int(level.get(qn('w:val'))) + 1 if int(level.get(qn('w:val'))) < 9 else 0
         if match := re.fullmatch(r'heading\s?(\d)', (style.name or '').lower()): return int(match[1])
@@ -58,16 +60,20 @@ def docx_blocks(
     from docx import Document
     from docx.table import Table
     check_zip(data)
-    blocks, items = [], []
+    blocks, items, above = [], [], 0
     def end_list() -> None:
         if items: blocks.append(Block('\n'.join(items)))
         items.clear()
     for part in Document(io.BytesIO(data)).iter_inner_content():
         text = _table(part) if isinstance(part, Table) else tidy(part.text).strip()
         if not text: continue
-        if not isinstance(part, Table) and not _outline(part) and _is_item(part): items.append(f'- {text}')
-        else:
-            end_list()
-            blocks.append(Block(text, 0 if isinstance(part, Table) else _outline(part)))
+        title = not isinstance(part, Table) and _is_title(part)
+        level = 0 if isinstance(part, Table) else _outline(part)
+        if not level and not title and not isinstance(part, Table) and _is_item(part):
+            items.append(f'- {text}')
+            continue
+        end_list()
+        above = above or int(title)
+        blocks.append(Block(text, 1 if title else level + above if level else 0))
     end_list()
     return blocks
