@@ -170,14 +170,21 @@ def _row_contexts(texts: Iterable[tuple[int, str]], like: Context, rules: Contex
 
 def _card_contexts(card: SourceCard, column: str, split: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     names = [part.name for part in card.splits]
+    if not names or not card.rows:
+        yield Rejected('source', card.name, 'no_rows', 'it has no rows that can be read', card.url)
+        return
     if split and split not in names: raise ValueError(f'{card.name} has no split {split!r}, it has {names}')
     chosen, rejected = split or names[0], []
+    if not column and not text_columns(card.rows):
+        yield Rejected('source', card.name, 'no_column', f'no column with text, it has {", ".join(field.name for field in card.fields)}', card.url)
+        return
     path = choose_column(list(card.rows), column, card.name)
     notes.append(f'{card.name}: column {path}{"" if column else " (guessed: the longest text)"}, split {chosen}{"" if split or len(names) == 1 else " (the first)"}')
     table = read_table(card, chosen, rejected=rejected)
     top = path if path in table.column_names else path.partition('.')[0]
     inside = path[len(top) + 1:]
-    values = ((number, value_text(value, inside)) for number, value in enumerate(value for chunk in table.column(top).iterchunks() for value in (item.as_py() for item in chunk)))
+    cells = (item.as_py() for chunk in table.column(top).iterchunks() for item in chunk) if top in table.column_names else ()
+    values = ((number, value_text(value, inside)) for number, value in enumerate(cells))
     yield from _row_contexts(values, Context('', card.source, card.config, chosen, revision=card.revision, license=card.license, url=card.url), rules, sieve, lengths)
     yield from rejected
     yield from sieve.rejected(card.name, card.url or (card.splits[0].files[0] if card.splits[0].files else ''))
@@ -272,8 +279,9 @@ _CARD_KEYS = re.compile(r'^(dataset_info|configs|license|language|task_categorie
 def _is_dataset(folder: Path) -> bool:
     card = next((path for name in ('README.md', 'readme.md', 'Readme.md') if (path := folder / name).is_file()), None)
     header = re.match(r'\s*---\s*\n(.{0,50000}?)\n---', card.read_bytes()[:100_000].decode('utf-8-sig', 'replace').replace('\r\n', '\n'), re.S) if card else None
-    if not header or not _CARD_KEYS.search(header[1]): return False
-    return any(file_format(name) not in ('', 'media') for _, _, names in os.walk(folder) for name in names)
+    if header and _CARD_KEYS.search(header[1]): return any(file_format(name) not in ('', 'media') for _, _, names in os.walk(folder) for name in names)
+    inside = [path for path in folder.iterdir() if not path.name.startswith(('.', '_'))] if not card else []
+    return bool(inside) and all(path.is_dir() and not path.is_symlink() and _is_dataset(path) for path in inside)
 
 def _run_contexts(folder: Path, column: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     told, kept = set(), Counter()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hub_server import HubServer, repository
 
 from instructgen.chunks import chunk_text, coverage, split_sentences
 from instructgen.contexts import CONTEXT_RULES, ContextRules, read_contexts, sample_contexts
@@ -451,6 +452,30 @@ def test_a_sample_does_not_depend_on_the_order():
     assert [context.row for context in chosen] == sorted(context.row for context in chosen) and len(chosen) == 10
     assert {context.row for context in sample_contexts(contexts[::-1], 10, seed=3)} == {context.row for context in chosen} != {context.row for context in sample_contexts(contexts, 10, seed=4)}
     assert {context.row for context in chosen} <= {context.row for context in sample_contexts(contexts, 20, seed=3)}
+
+
+def test_a_dataset_of_the_hub_is_pinned(monkeypatch):
+    rows = ''.join(json.dumps({'title': f'No. {i}', 'body': {'text': [story(i, 2), story(i + 50, 2)]}}) + '\n' for i in range(4))
+    with HubServer({'me/news': repository('---\nlicense: mit\nlanguage: en\n---\n# News\n', {'data/train.jsonl': rows, 'data/test.jsonl': rows}, tags=['language:en', 'license:mit']),
+                    'me/numbers': repository('---\nlicense: mit\nlanguage: en\n---\n# Numbers\n', {'train.jsonl': '{"a": 1}\n' * 3}, sha='b' * 40, tags=['language:en', 'license:mit'])}) as server:
+        monkeypatch.setenv('HF_ENDPOINT', server.address)
+        notes = []
+        contexts, counts = split(read_contexts('hub:me/news,hub:me/numbers,hub:me/gone', notes=notes))
+        assert notes == ['me/news: column body.text (guessed: the longest text), split train (the first)']
+        with pytest.raises(ValueError, match="me/news has no column 'text', it has title, body, body.text"): list(read_contexts('hub:me/news', 'text'))
+    assert [(context.source, context.split, context.row, context.revision, context.license) for context in contexts] == [('me/news', 'train', i, 'a' * 40, 'mit') for i in range(4)]
+    assert contexts[1].text == f'{story(1, 2)} {story(51, 2)}' and contexts[1].url.endswith('/datasets/me/news')
+    assert counts == {'no_column': 1, 'not_found': 1}
+
+
+def test_a_folder_of_dataset_folders(tmp_path):
+    for name in ('one', 'two'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'README.md').write_text('---\nlicense: mit\nlanguage: en\n---\n# Data\n')
+        (tmp_path / name / 'train.jsonl').write_text(json.dumps({'text': f'{name} {story(1)}'}) + '\n')
+    assert [context.source for context in split(read_contexts(str(tmp_path)))[0]] == ['one', 'two']
+    (tmp_path / 'letter.txt').write_text(story(2))  # now it is a folder of documents, in which tables lie too
+    assert {context.split for context in split(read_contexts(str(tmp_path)))[0]} == {'documents'}
 
 
 # ---- real data
