@@ -151,6 +151,7 @@ class EncoderDecoderBatch:
         weights: Weights,               # as loaded
         rows: Sequence[Sequence[int]],  # token ids of each prompt
         more: int,                      # not needed: a decoder's rows are equally long
+        begin: bool = True,             # whether the decoder is given its first tokens
     ):
         import torch
         self.model, self.cache, longest = weights.model, make_cache(weights), max(map(len, rows))
@@ -158,7 +159,7 @@ class EncoderDecoderBatch:
         for place, row in enumerate(rows): ids[place, :len(row)], mask[place, :len(row)] = torch.tensor(row), 1
         self.mask = mask.to(weights.device)
         self.read = self.model.get_encoder()(input_ids=ids.to(weights.device), attention_mask=self.mask).last_hidden_state  # (R, T, size)
-        for token in start_tokens(weights): self.advance(torch.full((len(rows),), token, device=weights.device))
+        for token in start_tokens(weights) if begin else (): self.advance(torch.full((len(rows),), token, device=weights.device))
 
     def advance(self, tokens: Any) -> Any:  # (R,) ids -> (R, V) logits
         "Give each row its next token."
