@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .batches import TokenRows, cut_batches, make_arrays
+from .steps import TokenRows, cut_batches, make_arrays
 
 # %% ../nbs/09_losses.ipynb #d60a7ae7
 @contextmanager
