@@ -92,10 +92,11 @@ def batch_tokens(
 ) -> int:              # rows times tokens of a batch, prompt and answer together
     "How many tokens a batch may hold on this machine."
     import torch
-    if not weights.device.startswith('cuda'): return max(512, min(1 << 15, (2 << 30) // cache_bytes(weights)))
+    each = cache_bytes(weights)
+    if not weights.device.startswith('cuda'): return max(512, min(1 << 12, (2 << 30) // each), min(1 << 15, (64 << 20) // each))
     total = torch.cuda.get_device_properties(weights.device).total_memory
     taken = sum(part.numel() * part.element_size() for part in weights.model.parameters())
-    return max(512, min(1 << 18, (total - taken) // 2 // cache_bytes(weights)))
+    return max(512, min(1 << 18, (total - taken) // 2 // each))
 
 # %% ../nbs/06_batches.ipynb #b00911cb
 def plan_batches(
