@@ -20,7 +20,8 @@ def folders(package: str, root: str) -> dict[str, str]:
     return found
 
 
-reports, demo = folders('instructgen.reports', 'nbs/reports'), folders('instructgen.demo', 'nbs/demo')
+reports = folders('instructgen.reports', 'nbs/reports')
+demo = {**folders('instructgen.demo', 'nbs/demo'), **folders('instructgen.demo_bonito', 'nbs/demo_bonito')}
 extras = {'dev': settings['dev_requirements'].split(), 'docs': settings['docs_requirements'].split(),
           'documents': ['pypdf>=5', 'python-docx>=1.1', 'beautifulsoup4>=4.12', 'lxml>=5'],
           'embeddings': ['sentence-transformers>=3'], 'gpu': ['bitsandbytes>=0.45', 'vllm>=0.8']}
