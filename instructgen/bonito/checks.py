@@ -267,5 +267,6 @@ def answers_agree(
         options = listed_options(candidate.rest)
         names = [{plain(option), letter} for option, letter in zip(options, 'abcdefgh')]
         return first == second or any({first, second} <= pair for pair in names) or bool(second) and re.match(rf'{re.escape(first)}\b', second) is not None
+    if (numbers := set(re.findall(r'\d+', first))) and (others := set(re.findall(r'\d+', second))) and not numbers & others: return False
     if first and second and (re.search(rf'(?<!\w){re.escape(first)}(?!\w)', second) or re.search(rf'(?<!\w){re.escape(second)}(?!\w)', first)): return True
     return token_f1(first, second) >= least
