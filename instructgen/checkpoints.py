@@ -22,7 +22,7 @@ def weights_mark(
     folder: str | Path,  # checkpoint folder
 ) -> str:                # 16 hex digits; '' for a hub id, whose name and commit say it
     "A short hash of a checkpoint's configuration and weights."
-    files = [path for name in ('config.json', '*.safetensors', 'pytorch_model*.bin') for path in sorted(Path(folder).glob(name))]
+    files = [path for name in ('config.json', 'adapter_config.json', '*.safetensors', 'pytorch_model*.bin') for path in sorted(Path(folder).glob(name))]
     if not Path(folder).is_dir() or not files: return ''
     digest = hashlib.blake2b(digest_size=8)
     for path in files:

@@ -12,8 +12,8 @@ import logging
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from .losses import choose_precision, mean_loss
 from .presets import TrainConfig, count_steps, read_config
 from .prompts import NOTE, read_note, write_format
 from .store import atomic_path, software_versions, take_lock
-from .trainer import StepRunner, TrainLog, kept_random_state, make_arguments, make_trainer, read_log, saving
+from .trainer import StepRunner, TrainLog, kept_random_state, make_arguments, make_trainer, saving
 from .trainset import TrainSet, make_trainset
 
 # %% ../nbs/09_train.ipynb #18cecda3
@@ -55,7 +55,7 @@ def prepare_folder(
         for name in plan['config']:
             if name not in FREE_FIELDS and plan['config'][name] != before['config'].get(name):
                 raise ValueError(f'{name} is {plan["config"][name]!r} here and {before["config"].get(name)!r} in the training that {out} holds: resume with the same, or choose another folder')
-        for name, what in (('data', 'the examples are'), ('base', 'the base is')):
+        for name, what in (('data', 'the examples are'), ('base', 'base or adapter are')):
             if plan[name] != before[name]: raise ValueError(f'{what} not the same as in the training that {out} holds: choose another folder, or start again with overwrite')
     else:
         with atomic_path(out / PLAN) as temporary: temporary.write_text(json.dumps(plan, indent=2, ensure_ascii=False) + '\n', 'utf-8')
@@ -90,8 +90,11 @@ def save_checkpoint(
 
 # %% ../nbs/09_train.ipynb #9460e91a
 def _bar(steps: int, done: int, wanted: bool) -> Any:
-    from tqdm.auto import tqdm
-    return tqdm(total=steps, initial=done, unit='step', mininterval=1. if sys.stderr.isatty() else 10., disable=not wanted)
+    if not wanted: return contextlib.nullcontext()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # a notebook without widgets gets a bar of text
+        from tqdm.auto import tqdm
+    return tqdm(total=steps, initial=done, unit='step', mininterval=1. if sys.stderr.isatty() else 10.)
 
 def _summary(log: TrainLog, runner: StepRunner, trainset: TrainSet, steps: int, measured: float | None) -> dict[str, Any]:
     lines = log.lines
@@ -147,12 +150,10 @@ def train(
     with kept_random_state():
         arguments = make_arguments(config, out / 'checkpoints', count_steps(config, len(trainset.rows)))
         first = arguments.process_index == 0
-        with _locked(out, first), arguments.main_process_first():
-            plan = {'config': asdict(config), 'data': trainset.data_hash, 'base': weights_mark(base) or base, 'adapter': weights_mark(adapter) if adapter else ''}
-            if first: finished = prepare_folder(out, plan, resume, overwrite)
-            else: finished = (out / NOTE).is_file()
-            if finished: return out
-        with _locked(out, first): return _run(arguments, config, trainset, tokenizer, out, progress)
+        plan = {'config': asdict(config), 'data': trainset.data_hash, 'base': f'{weights_mark(base) or base} {adapter and (weights_mark(adapter) or adapter)}'.strip()}
+        with _locked(out, first):
+            with arguments.main_process_first(): finished = prepare_folder(out, plan, resume, overwrite) if first else (out / NOTE).is_file()
+            return out if finished else _run(arguments, config, trainset, tokenizer, out, progress)
 
 # %% ../nbs/09_train.ipynb #b3a2353f
 def train_from_file(
