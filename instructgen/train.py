@@ -104,6 +104,16 @@ def _summary(log: TrainLog, runner: StepRunner, trainset: TrainSet, steps: int, 
             'precision': runner.precision, 'processes': runner.place[1], 'out_of_memory': runner.halved, 'config': asdict(runner.config), 'versions': software_versions()}
 
 @contextlib.contextmanager
+def _quiet() -> Iterator[None]:  # no bars of transformers for every file that it reads and writes
+    import transformers.utils.logging
+    library = transformers.utils.logging
+    shown = library.is_progress_bar_enabled()
+    library.disable_progress_bar()
+    try: yield
+    finally:
+        if shown: library.enable_progress_bar()
+
+@contextlib.contextmanager
 def _locked(out: Path, first: bool) -> Iterator[None]:
     if not first: yield; return
     out.mkdir(parents=True, exist_ok=True)
@@ -111,6 +121,7 @@ def _locked(out: Path, first: bool) -> Iterator[None]:
     try: yield
     finally: os.close(lock)
 
+# %% ../nbs/09_train.ipynb #e0caec76
 def _run(arguments: Any, config: TrainConfig, trainset: TrainSet, tokenizer: Any, out: Path, progress: bool) -> Path:
     steps, done = count_steps(config, len(trainset.rows)), last_checkpoint(out / 'checkpoints')
     base, adapter = find_base(config)
@@ -147,7 +158,7 @@ def train(
     if Path(base).is_dir() and not Path(base, 'config.json').is_file(): raise FileNotFoundError(f'{base} is no checkpoint: want config.json and the weights in it')
     settings = AutoConfig.from_pretrained(base)
     trainset = make_trainset(examples, config, tokenizer, model_window(settings), settings.is_encoder_decoder, held_out)
-    with kept_random_state():
+    with kept_random_state(), _quiet():
         arguments = make_arguments(config, out / 'checkpoints', count_steps(config, len(trainset.rows)))
         first = arguments.process_index == 0
         plan = {'config': asdict(config), 'data': trainset.data_hash, 'base': f'{weights_mark(base) or base} {adapter and (weights_mark(adapter) or adapter)}'.strip()}
