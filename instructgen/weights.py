@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'ADAPTERS', 'TOKENIZERS', 'HUB_ID', 'SMALL_FILES', 'CONFIGS', 'DTYPES', 'Checkpoint', 'read_json',
            'list_weights', 'check_folder', 'fetch_checkpoint', 'find_checkpoint', 'hash_checkpoint', 'choose_device',
-           'find_kind', 'load_model', 'add_adapter', 'Weights', 'load_weights']
+           'find_kind', 'load_model', 'add_adapter', 'Weights', 'load_tokenizer', 'load_weights']
 
 # %% ../nbs/06_weights.ipynb #4c9ab939
 import hashlib
@@ -249,12 +249,16 @@ class Weights:
     def device(self) -> str: return str(self.model.device)
 
 # %% ../nbs/06_weights.ipynb #dc7cdca2
-def _load_tokenizer(checkpoint: Checkpoint) -> Any:
+def load_tokenizer(
+    checkpoint: Checkpoint,  # an adapter without a tokenizer has its base's
+) -> Any:                    # transformers' tokenizer; ValueError if it cannot be read
+    "The tokenizer of a checkpoint."
     from transformers import AutoTokenizer
     folder = next((found.folder for found in (checkpoint, checkpoint.base) if found and any((found.folder/name).is_file() for name in TOKENIZERS)), checkpoint.folder)
     try: return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error: raise ValueError(f'the tokenizer in {folder} cannot be read: {error}') from error
 
+# %% ../nbs/06_weights.ipynb #057f95ce
 def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
     named = getattr(model.generation_config, 'eos_token_id', None)
     found = {*(named if isinstance(named, list | tuple) else [named]), tokenizer.eos_token_id} - {None}
@@ -271,7 +275,7 @@ def load_weights(
     device, dtype = choose_device(device, dtype)
     checkpoint = find_checkpoint(target, base)
     fingerprint = '|'.join(['local', hash_checkpoint(checkpoint), dtype, *([quantize] if quantize else [])])
-    model, tokenizer = load_model(checkpoint.base or checkpoint, device, dtype, quantize), _load_tokenizer(checkpoint)
+    model, tokenizer = load_model(checkpoint.base or checkpoint, device, dtype, quantize), load_tokenizer(checkpoint)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows and checkpoint.base: model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # the adapter was trained with tokens of its own
     elif tokenizer.vocab_size > rows: raise ValueError(f'{checkpoint.name} has {rows} embeddings and its tokenizer {tokenizer.vocab_size} tokens: they do not belong together')
