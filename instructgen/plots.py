@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLORS', 'GREY', 'INK', 'HOUSE_STYLE', 'new_axes', 'save_figure', 'shorten', 'plot_bars', 'plot_shares',
            'plot_ratios', 'verb_noun_counts', 'plot_verb_nouns', 'plot_lengths', 'label_counts', 'plot_label_shares',
-           'plot_positions', 'plot_tokens']
+           'plot_positions', 'plot_tokens', 'plot_losses']
 
 # %% ../nbs/41_plots.ipynb #f53257a2
 import math
@@ -391,3 +391,26 @@ def plot_tokens(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: f'{tokens:,.0f}'))
     _legend_below(ax, bars)
     return _dress(ax, title, note or f'{(read + written).sum():,.0f} tokens in {frame["calls"].sum():,.0f} calls', 'tokens')
+
+# %% ../nbs/41_plots.ipynb #1db706f2
+def plot_losses(
+    table: Any,              # records with step, loss and, where measured, eval_loss; nats a supervised token
+    title: str,              # what was trained
+    note: str = '',          # parameters, start, rows a step, seed
+    ax: Axes | None = None,  # drawn into; None makes new ones
+) -> Axes:                   # those that were drawn into
+    "Losses by step with a running mean."
+    frame = _frame(table, ('step', 'loss'))
+    ax = ax if ax is not None else new_axes(3.2)
+    if not len(frame): return _nothing(ax, title)
+    mean = frame['loss'].rolling(max(1, len(frame) // 25), min_periods=1).mean()
+    dots = ax.scatter(frame['step'], frame['loss'], s=5, color=GREY, alpha=.6, linewidths=0)
+    line, = ax.plot(frame['step'], mean, color=COLORS[0], linewidth=1.8)
+    handles = {'steps': dots, 'running mean': line}
+    if 'eval_loss' in frame and frame['eval_loss'].notna().any():
+        held = frame[frame['eval_loss'].notna()]
+        handles['held-out rows'], = ax.plot(held['step'], held['eval_loss'], 'o', color=COLORS[1], markersize=6)
+    ax.set(ylim=(0, None), xlim=(0, frame['step'].max() * 1.02), ylabel='loss, nats a token')
+    ax.grid(axis='y', color='#e6e6e6')
+    ax.legend(handles.values(), handles, loc='upper right')
+    return _dress(ax, title, note, 'optimiser step')
