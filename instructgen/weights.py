@@ -84,6 +84,12 @@ def check_folder(
 HUB_ID = re.compile(r'(?P<id>[A-Za-z0-9][\w.-]*(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?')
 SMALL_FILES = ('*.json', '*.model', '*.txt', '*.jinja')  # configs and tokenizers
 
+def _fetched_before(api: Any, name: str, revision: str, kind: str) -> Path | None:
+    from huggingface_hub import errors
+    try: folder = Path(api.snapshot_download(name, revision=revision or None, allow_patterns=[*SMALL_FILES, kind], local_files_only=True))
+    except (errors.LocalEntryNotFoundError, OSError): return None
+    return folder if any(folder.glob(kind)) else None
+
 def fetch_checkpoint(
     name: str,           # on the hub
     revision: str = '',  # branch, tag or commit; '' for the newest
@@ -97,14 +103,13 @@ def fetch_checkpoint(
         info = api.model_info(name, revision=revision or None)
         files = [item.rfilename for item in info.siblings or ()]
         kind = '*.safetensors' if any(file.endswith('.safetensors') for file in files) else '*.bin'
-        return Path(api.snapshot_download(name, revision=info.sha, allow_patterns=[*SMALL_FILES, kind])), info.sha
+        folder = Path(api.snapshot_download(name, revision=revision or None, allow_patterns=[*SMALL_FILES, kind]))
     except errors.GatedRepoError: raise PermissionError(f'{name} is gated: accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN') from None
     except errors.RevisionNotFoundError: raise FileNotFoundError(f'{name} has no revision {revision!r} on {hub_address()}') from None
     except errors.RepositoryNotFoundError: raise FileNotFoundError(f'there is no folder {name!r} here, and no model of that name on {hub_address()}') from None
     except (httpx.HTTPError, OSError) as error:
-        try: folder = Path(api.snapshot_download(name, revision=revision or None, local_files_only=True))
-        except (errors.LocalEntryNotFoundError, FileNotFoundError):
-            raise ConnectionError(f'there is no folder {name!r} here, and {hub_address()} cannot be reached ({error}); nothing of it was fetched before') from None
+        folder = next(filter(None, (_fetched_before(api, name, revision, kind) for kind in ('*.safetensors', '*.bin'))), None)
+        if folder is None: raise ConnectionError(f'there is no folder {name!r} here, and {hub_address()} cannot be reached ({error}); it was not fetched before, or not wholly') from None
     return folder, folder.name
 
 # %% ../nbs/06_weights.ipynb #b0bfbead
@@ -175,15 +180,16 @@ def find_kind(
     name: str,      # for errors
 ) -> bool:          # True for an encoder-decoder, False for a decoder alone; ValueError for anything else
     "Whether a model has an encoder."
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     kind = config['model_type']
     if kind not in CONFIG_MAPPING_NAMES:
         code = 'it brings its own code, and code from strangers is not run' if 'auto_map' in config else 'a newer release may know it'
         raise ValueError(f'{name} is of the type {kind!r}, which the installed transformers does not know: {code}')
-    named = str(config.get('architectures') or '')
+    named, masked = config.get('architectures') or [], kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES and (config.get('is_encoder_decoder') or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES): return True
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or 'MaskedLM' in named: raise ValueError(f'{name} is of the type {kind!r} ({named}), which writes no text: want a decoder or an encoder-decoder')
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or masked and MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind] not in named: raise ValueError(
+        f'{name} is of the type {kind!r} ({", ".join(named)}), which writes no text: want a decoder or an encoder-decoder')
     return False
 
 # %% ../nbs/06_weights.ipynb #c5c3291d
