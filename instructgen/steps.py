@@ -79,7 +79,7 @@ def step_rows(
 def cut_batches(
     lengths: Sequence[int],  # tokens of each row of a step
     budget: int,             # tokens of a batch, padding counted
-    overhead: int = 32,      # what a batch costs by itself, in tokens
+    overhead: int = 64,      # what a batch costs by itself, in tokens
 ) -> list[list[int]]:        # places in `lengths`, longest rows first
     "The rows of a step in batches, so that all batches together cost least."
     order = np.argsort(-np.asarray(lengths), kind='stable')

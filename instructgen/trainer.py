@@ -60,7 +60,7 @@ class StepRunner:
         learnt = learnt_tokens(self.rows, rows, config.learn == 'all', self.start is not None)
         mine = np.argsort(-lengths, kind='stable')[self.place[0]::self.place[1]] if config.batches == 'sorted' else np.arange(len(rows))[self.place[0]::self.place[1]]
         if not len(mine): return [], learnt, int(lengths.sum())
-        cut = cut_batches(lengths[mine], self.budget, 32 if device == 'cpu' else 512) if config.batches == 'sorted' else \
+        cut = cut_batches(lengths[mine], self.budget, 64 if device == 'cpu' else 512) if config.batches == 'sorted' else \
             np.array_split(np.arange(len(mine)), -(-len(mine) * int(lengths[mine].max()) // self.budget))
         return [rows[mine[batch]] for batch in cut if len(batch)], learnt, int(lengths.sum())
 
