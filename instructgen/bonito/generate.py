@@ -30,6 +30,7 @@ def read_generation(
     "What a generator wrote, parsed and judged."
     base = Generation(slot.id, slot.context.id, slot.task_type.name, slot.draw, completion.text)
     if completion.error: return replace(base, text=completion.error, reason=f'call_{completion.reason}')
+    if not completion.text.strip(): return replace(base, reason='no_answer')
     if completion.finish == 'length' and not rules.keep_cut: return replace(base, reason='cut_off')
     try: instruction, answer = (split_output if form == 'bonito' else split_reply)(completion.text)
     except ValueError as error:
@@ -151,7 +152,7 @@ def refuse_contexts(
     return [kept[id] for id in sorted(kept)], refused
 
 # %% ../../nbs/22_bonito.generate.ipynb #191c188e
-RETRIED = frozenset({'no_pipe', 'many_pipes', 'empty_instruction', 'empty_answer', 'cut_off', 'duplicate', 'near_duplicate', 'memorised', *CHECKS})  # reasons that another draw may mend
+RETRIED = frozenset({'no_answer', 'no_pipe', 'many_pipes', 'empty_instruction', 'empty_answer', 'cut_off', 'duplicate', 'near_duplicate', 'memorised', *CHECKS})  # reasons that another draw may mend
 
 def generate_tasks(
     slots: Sequence[Slot],                 # from `plan_slots`

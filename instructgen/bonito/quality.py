@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['to_candidate', 'as_examples', 'share_line', 'value_line', 'label_balance', 'option_place', 'answer_place',
-           'context_share', 'template_distances', 'task_quality']
+           'context_share', 'template_distances', 'task_quality', 'spread_quality']
 
 # %% ../../nbs/22_bonito.quality.ipynb #282b039b
 import math
@@ -22,7 +22,7 @@ from rapidfuzz.process import extractOne
 from .checks import CHECKS, Candidate, Generation, content_words, failed_checks, listed_options, plain
 from .format import PLACEHOLDER, TaskType, load_task_types
 from ..intervals import bootstrap_interval, wilson_interval
-from ..records import Example, content_hash
+from ..records import Context, Example, content_hash
 from ..run_tables import read_examples
 from ..text import words
 
@@ -150,13 +150,14 @@ def task_quality(
     by: str = '',                              # a column of `Example` that splits the table, '' for all in one
     templates: Sequence[str] = (),             # instructions of the generator's training data
     types: Sequence[TaskType] | None = None,   # those of the run, None for the paper's
+    contexts: Iterable[Context] = (),          # the texts, so that those without an example have a group too
 ) -> pd.DataFrame:                             # group, measure, value, low, high (95 %), n, unit
     "How good generated tasks are, measure by measure."
     examples, generations, known = as_examples(examples), list(generations), {kind.name: kind for kind in types or load_task_types()}
     if by and examples and not hasattr(examples[0], by): raise ValueError(f'by is {by!r}, want a column of the dataset')
     if by in ('', 'task_type'): group_of = lambda done: done.task_type if by else 'all'
     else:
-        places = {content_hash([example.context]): getattr(example, by) for example in examples}
+        places = {content_hash([example.context]): getattr(example, by) for example in examples} | {context.id: getattr(context, by, '') for context in contexts}
         group_of = lambda done: places.get(done.context_id, '')
     candidates: dict[str, list[Candidate]] = {}
     for example in examples: candidates.setdefault(str(getattr(example, by)) if by else 'all', []).append(to_candidate(example, known))
@@ -164,3 +165,16 @@ def task_quality(
     for done in generations: made.setdefault(str(group_of(done)), []).append(done)
     lines = [{'group': group, **line} for group in sorted({*candidates, *made}) for line in _measures(candidates.get(group, []), made.get(group, []), templates)]
     return pd.DataFrame(lines, columns=['group', 'measure', 'value', 'low', 'high', 'n', 'unit'])
+
+# %% ../../nbs/22_bonito.quality.ipynb #e7c85704
+def spread_quality(
+    table: pd.DataFrame,     # from `task_quality` with `by`
+    measures: Sequence[str], # that become columns, those that are there
+) -> pd.DataFrame:           # group, and for each measure 'value (low to high, n)'
+    "A table of measures as one line a group."
+    def cell(row: Any) -> str:
+        form = (lambda value: f'{value:.0%}') if 'share' in row.unit else (lambda value: f'{value:.3g}')
+        return f'{form(row.value)} ({form(row.low)} to {form(row.high)}, n {row.n})' if row.low == row.low else f'{form(row.value)} (n {row.n})'
+    cells = {(row.group, row.measure): cell(row) for row in table.itertuples()}
+    names = [name for name in measures if name in set(table.measure)]
+    return pd.DataFrame([{'group': group, **{name: cells.get((group, name), '–') for name in names}} for group in sorted(set(table.group))], columns=['group', *names])
