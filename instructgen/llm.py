@@ -12,6 +12,7 @@ import errno
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import logging
 import threading
@@ -385,18 +386,19 @@ class RulesLLM:
         modules: Sequence[str] = RULES_MODULES,  # names of modules with a function `answer`
     ):
         self.name = self.fingerprint = 'rules'
-        self.writers = [importlib.import_module(name).answer for name in modules if _exists(name)]
+        writers = [importlib.import_module(name).answer for name in modules if _exists(name)]
+        self.writers = [(write, len(inspect.signature(write).parameters) > 1) for write in writers]  # and whether it takes the draw
 
-    def answer(self, messages: Sequence[dict[str, str]] | str) -> str | None:
+    def answer(self, messages: Sequence[dict[str, str]] | str, draw: int = 0) -> str | None:
         "The text of the first writer that knows the prompt, None if none does."
-        return next((text for write in self.writers if (text := write(messages)) is not None), None)
+        return next((text for write, drawn in self.writers if (text := write(messages, draw) if drawn else write(messages)) is not None), None)
 
     def generate(self, requests: Iterable[Request | None], sampling: Sampling, arrived: Callable | None = None) -> Iterator[Completion | None]:
         "One completion for each request, in their order."
         for request in requests:
             if request is None: yield None
             else:
-                started, text = time.perf_counter(), self.answer(request.messages)
+                started, text = time.perf_counter(), self.answer(request.messages, request.draw)
                 unknown = {'finish': 'error', 'error': 'unknown_prompt: no embedded writer knows this prompt'} if text is None else {}
                 completion = Completion(request.id, text or '', seconds=time.perf_counter() - started, **unknown)
                 if arrived: arrived([completion])

@@ -23,6 +23,7 @@ def tokens(
     "Words and numbers; a number keeps its sign and decimals."
     return [word.lower().rstrip(',') for word in _TOKEN.findall(text)]
 
+# %% ../../nbs/23_bonito.answers.ipynb #f4b9cc59
 def nearest_sentence(
     text: str,         # where the answer stands
     question: str,     # or a statement
@@ -96,6 +97,7 @@ def fill_gap(
     found = re.findall(rf'{_loose(before)}\s*(\S.{{0,80}}?)\s*{_loose(after)}', text, re.S)
     return ' '.join(found[0].split()) if len(found) == 1 else ''
 
+# %% ../../nbs/23_bonito.answers.ipynb #6c4fb3b9
 def judge_statement(
     text: str,        # that says so or not
     statement: str,   # a sentence, or a question that yes or no answers

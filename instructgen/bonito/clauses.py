@@ -45,9 +45,12 @@ def stands_alone(
     if any(sentence.count(a) != sentence.count(b) for a, b in ('()', '[]', '“”')) or sentence.count('"') % 2: return False
     if '?' in sentence or '!' in sentence or re.search(r'\[[^\]]*\]', sentence): return False
     if sum(word.isupper() and len(word) > 3 for word in words) > 3 or sum(word[:1].isupper() for word in words) > .6 * len(words): return False
-    if not (found['auxiliary'].search(sentence) or found['finite'].search(sentence) or re.search(r'\b\w+ed\b', sentence)): return False
+    if re.match(r'[A-Z]\. |[IVX]+\. |(?:Is|Are|Was|Were|Has|Have|May|Shall|Must|Will|Can) |To [^,]+$|(?:[A-Z][\w’\']*,?\s){4}|(?:[A-Z][\w’\']*\s){1,6}(?:We|Our|The|You|Your|If|When|This|It|By|To|A|An|Some)\b', sentence): return False  # a list's letter, a heading run into its text
+    main = re.split(r',?\s(?:who|which|that|whose|whom)\s', sentence)[0]  # a fragment has verbs in its relative clauses only
+    if not (found['auxiliary'].search(main) or found['finite'].search(main) or re.search(r'\b\w+ed\b', main)): return False
     return sum(character.isalpha() or character in ' ,.' for character in sentence) > .8 * len(sentence)
 
+# %% ../../nbs/23_bonito.clauses.ipynb #fd699828
 def fit_sentences(
     text: str,         # any text
     name: str = 'en',  # language
@@ -65,6 +68,7 @@ class Clause:
     verb: str     # an auxiliary: 'is', 'shall', 'has'
     rest: str     # after it, without the full stop
 
+# %% ../../nbs/23_bonito.clauses.ipynb #6fd84f66
 def read_clause(
     sentence: str,     # that stands alone
     name: str = 'en',  # language
@@ -75,7 +79,7 @@ def read_clause(
     if not match: return None
     subject, rest = sentence[:match.start()].strip(), sentence[match.end():].strip().rstrip('.').strip()
     inner = {word.lower().strip('"“”()') for word in subject.split()}
-    if not 1 <= len(subject.split()) <= 14 or inner & set(words['no_subject'].split()) or re.search(r'[,()]', subject): return None
+    if not 1 <= len(subject.split()) <= 14 or subject not in ('We', 'You') and inner & set(words['no_subject'].split()) or re.search(r'[,()]', subject): return None
     if found['finite'].search(subject) or re.search(r'\b\w{2,}ly$|^\w+ing\b|^\w+ed\b', subject): return None
     if subject.split()[0].lower() in words['openers'].split() or subject.split()[-1].lower() in words['function_words'].split(): return None
     if re.match(r'(?:have|has|had)$', match[0]) and not re.match(rf'(?:not |also |never |already |since |recently |long |been\b)*(?:been|\w+(?:ed|en|wn)|{"|".join(words["participles"].split())})\b', rest): return None
@@ -90,6 +94,7 @@ class Span:
     start: int  # offset of its first character
     end: int    # offset after its last
 
+# %% ../../nbs/23_bonito.clauses.ipynb #72849f94
 _MONTH = r'(?:January|February|March|April|May|June|July|August|September|October|November|December)'
 _NUMBER = r'(?<![\w.,/–\-±])\d{1,3}(?:,\d{3})+(?![\d,]*\d)(?:\.\d+)?|(?<![\w.,/–\-±])\d+(?:\.\d+)?'
 _END = r'(?![\w/–\-±]|\.\d|,\d|\s?±|\s?%)'

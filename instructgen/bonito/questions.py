@@ -66,7 +66,7 @@ def _subject_question(clause: Clause, name: str) -> list[Question]:  # the answe
     head = re.split(r' (?:of|in|for|with|to|from|on|by|at|between|under|among) ', subject)[0].split()[-1].lower().strip('"”')
     if re.match(r'(?:the authors?|there|no|nothing|we)\b', subject, re.I) or len(subject.split()) > 9 or re.search(r'\d', subject): return []
     if not 4 <= len(clause.rest.split()) <= 30 or re.search(r'\b(?:not|its|their|his|her|itself|themselves|they|it|also)\b', clause.rest): return []
-    asks = 'Who' if head in words['persons'].split() else 'What'
+    asks = 'Who' if head in words['persons'].split() else 'Who or what' if re.search(r'(?:[eo]rs?|ists?|ants?|agency|company|council|committee|team|groups?)$', head) or subject[0].isupper() and subject.istitle() else 'What'
     verb = {'are': 'is', 'were': 'was', 'have': 'has', 'am': 'is'}.get(clause.verb, clause.verb)
     if verb != clause.verb and re.match(r'(?:\w+ )?(?:a|an|the|\w+s)\b(?! \w+ed)', clause.rest): return []  # what is members of
     if clause.verb in ('is', 'are', 'was', 'were') and re.match(r'(?:a|an|the|one|to|[\d$€£])\b', clause.rest): return []
@@ -79,7 +79,7 @@ def ask_questions(
     "The questions that a sentence answers."
     clause = read_clause(sentence, name)
     found = _number_questions(clause, sentence)
-    if clause: found += _rest_questions(clause, name) + _subject_question(clause, name)
+    if clause and clause.subject not in ('We', 'You'): found += _rest_questions(clause, name) + _subject_question(clause, name)
     return [question for question in found if sentence.count(question.answer) == 1 and question.answer.lower() not in question.text.lower() and len(question.text.split()) >= 4]
 
 # %% ../../nbs/23_bonito.questions.ipynb #d13a8a0a
@@ -95,6 +95,7 @@ def leave_gaps(
         found.append(Question('gap', rest, answer, span.kind))
     return found
 
+# %% ../../nbs/23_bonito.questions.ipynb #24696545
 def leave_ending(
     sentence: str,      # that stands alone
     name: str = 'en',   # language
@@ -104,8 +105,11 @@ def leave_ending(
     if not clause: return []
     cut = sentence.index(clause.rest, len(clause.subject) + len(clause.verb))
     answer, words = sentence[cut:].rstrip('.'), clause.rest.split()
+    if re.search(r'\b(?:it|they|them)\b', clause.rest): return []
     if not 3 <= len(words) <= 25 or len(clause.subject.split()) < 2: return []
     return [Question('ending', sentence[:cut].strip(), answer, 'phrase')]
+
+
 
 # %% ../../nbs/23_bonito.questions.ipynb #fc027dd5
 def nearby_numbers(
@@ -114,7 +118,7 @@ def nearby_numbers(
 ) -> list[str]:             # of the same shape: decimals, unit and sign stay
     "Other numbers in the place of one."
     match = re.search(r'\d[\d,]*(?:\.\d+)?', answer)
-    if not match or match[0].startswith('0') and len(match[0]) > 1 and '.' not in match[0]: return []
+    if not match or '(' in answer or match[0].startswith('0') and len(match[0]) > 1 and '.' not in match[0]: return []
     digits, found = match[0], []
     decimals, value = len(digits.partition('.')[2]), float(digits.replace(',', ''))
     year = bool(re.fullmatch(r'(?:1[5-9]|20)\d\d', digits))
@@ -122,10 +126,14 @@ def nearby_numbers(
     for factor, step in ((1.3, 3), (.7, -2), (1.6, 5), (.45, -4), (1.9, 8), (2.5, 11)):
         new = value + step if year else round(value * factor, decimals) if decimals else int(value * factor) + (1 if factor > 1 else 0)
         if value < 12 and not decimals and not year: new = value + step
-        if new <= 0 or new == value or limit and new > limit or re.search(r'\b(?:January|February|March|April|May|June|July|August|September|October|November|December)', answer) and not year and new > 28: continue
+        if decimals and value < 1 <= new or new <= 0 or new == value or limit and new > limit or re.search(r'\b(?:January|February|March|April|May|June|July|August|September|October|November|December)', answer) and not year and new > 28: continue
         written = f'{new:,.{decimals}f}' if ',' in digits else f'{new:.{decimals}f}'
         if not re.search(rf'(?<![\d.]){re.escape(written)}(?![\d])', text): found.append(answer[:match.start()] + written + answer[match.end():])
     return list(dict.fromkeys(found))
+
+# %% ../../nbs/23_bonito.questions.ipynb #3e110de4
+def _fit_article(before: str, word: str) -> str:  # 'an increased' becomes 'a decreased'
+    return re.sub(r'\b([Aa])n? $', r'\1n ' if word[0] in 'aeiou' else r'\1 ', before)
 
 def contradict(
     sentence: str,      # that stands alone and is true
@@ -140,9 +148,13 @@ def contradict(
         found += [sentence[:span.start] + other + sentence[span.end:] for other in nearby_numbers(answer, text)[:1]]
     for pair in words['opposites']:
         for one, other in (pair, pair[::-1]):
-            if len(re.findall(rf'\b(?:{one}|{other})\b', sentence)) == 1 and (match := re.search(rf'\b{one}\b', sentence)): found.append(sentence[:match.start()] + other + sentence[match.end():])
+            if len(re.findall(rf'\b(?:{one}|{other})\b', sentence)) == 1 and (match := re.search(rf'\b{one}\b', sentence)): found.append(_fit_article(sentence[:match.start()], other) + other + sentence[match.end():])
     clause = read_clause(sentence, name)
-    if clause and not re.search(r'\b(?:not|no|never|only|any|all|every|unless|except|until|either|but|cannot|without|nor)\b', sentence, re.I) and not re.match(r'(?:may|might|could|would)$', clause.verb):
-        head = f'{clause.subject} {clause.verb}'
-        if sentence.startswith(head): found.append(f'{head} not{sentence[len(head):]}')
+    if not clause or re.search(r'\b(?:no|never|only|unless|except|either|but|cannot|without|nor|other than)\b', sentence, re.I): return found
+    head = f'{clause.subject} {clause.verb}'
+    if clause.rest.startswith('not ') and not re.search(r'\b(?:not|might|could|would)\b', clause.rest[4:]): found.append(f'{head}{sentence[len(head) + 4:]}')
+    elif not re.search(r'\bnot\b', sentence) and not re.match(r'(?:might|could|would)$', clause.verb):
+        if clause.verb != 'may' or clause.rest.split()[0] in words['permissions'].split(): found.append(f'{head} not{sentence[len(head):]}')
     return found
+
+

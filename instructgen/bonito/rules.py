@@ -49,16 +49,17 @@ def _write_exqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
 def _write_ynqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
     found = []
     for sentence in sentences:
-        true = _rank('ynqa', text, sentence) % 2 == 0
-        statements = [sentence] if true else contradict(sentence, text)
-        for statement in sorted(statements, key=lambda statement: _rank(text, statement))[:1]:
-            label = 'yes' if true else 'no'
+        wrong = sorted(contradict(sentence, text), key=lambda statement: _rank(text, statement))[:1]
+        for statement, label in ((sentence, 'yes'), *((statement, 'no') for statement in wrong)):
             clause = read_clause(statement)
-            if clause and ' not ' not in f' {clause.rest[:12]}' and not re.search(r',', clause.subject):
+            if clause and clause.subject not in ('We', 'You') and ' not ' not in f' {clause.rest[:12]}' and not re.search(r',', clause.subject):
                 found.append(('yes_question', f'{clause.verb.capitalize()} {inside(clause.subject)} {clause.rest}?', label, ()))
             elif _rank('labels', text, sentence) % 2: found.append(('yes_statement', statement, label, ()))
             else: found.append(('true_statement', statement, {'yes': 'true', 'no': 'false'}[label], ()))
-    yield from sorted(found, key=lambda task: _rank('ynqa', text, task[1]))
+    liked = ('no', 'false') if _rank('label', text) % 100 < 60 else ('yes', 'true')  # more texts allow a yes than a no
+    order = sorted(found, key=lambda task: (task[2] not in liked, _rank('ynqa', text, task[1])))
+    first, second = [task for task in order if task[2] in liked], [task for task in order if task[2] not in liked]
+    for place in range(max(len(first), len(second))): yield from first[place:place + 1] + second[place:place + 1]
 
 def _write_mcqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
     spans = {(span.kind, sentence[span.start:span.end]) for sentence in sentences for span in find_spans(sentence)}
@@ -81,6 +82,7 @@ def _write_sent_comp(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
     found = [('ending', question.text, question.answer, ()) for sentence in sentences for question in leave_ending(sentence)]
     yield from sorted(found, key=lambda task: _rank('sent_comp', text, task[1]))
 
+# %% ../../nbs/23_bonito.rules.ipynb #329e768c
 _WRITERS = {'exqa': _write_exqa, 'ynqa': _write_ynqa, 'mcqa': _write_mcqa, 'sent_comp': _write_sent_comp}
 
 @lru_cache(64)

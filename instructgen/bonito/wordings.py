@@ -39,6 +39,7 @@ class Asked:
     question: str                  # what is asked, '' if only the options say it
     options: tuple[str, ...] = ()  # without marks
 
+# %% ../../nbs/23_bonito.wordings.ipynb #88aa15bc
 @lru_cache
 def _frames() -> list[tuple[str, re.Pattern]]:  # those with the most words of their own first
     found = []

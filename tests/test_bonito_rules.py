@@ -1,0 +1,118 @@
+"The embedded writer for contexts: golden cases, any text at all, and real texts."
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from instructgen.bonito.answers import find_answer, judge_statement
+from instructgen.bonito.checks import Candidate, answers_agree, failed_checks
+from instructgen.bonito.clauses import fit_sentences, read_clause, stands_alone
+from instructgen.bonito.format import (build_answer_prompt, build_task_prompt, fill_context, find_task_type, format_answer_input, format_input, split_output,
+                                       split_reply)
+from instructgen.bonito.generate import generate_examples
+from instructgen.bonito.questions import ask_questions, contradict, nearby_numbers
+from instructgen.bonito.rules import answer, write_task
+from instructgen.contexts import read_contexts
+from instructgen.llm import Request, RulesLLM, Sampling, open_llm
+from instructgen.records import Context
+
+TYPES = ('exqa', 'ynqa', 'mcqa', 'sent_comp')
+FARM = ('The barn of the farm has 300 cows in 2 herds. The old barn was sold by its owners in 2019. The mean milk yield was 27.5 kg in the second herd. '
+        'The tenant shall notify the landlord within 30 days. A total of 48 cows were treated with the new drug. 35% of the calves were sold to a trader.')
+
+
+@pytest.mark.parametrize('sentence, question, found', [
+    ('The old barn was sold by its owners in 2019.', 'When was the old barn sold by its owners?', '2019'),
+    ('The mean age was 45 years in the control group.', 'What was the mean age in the control group?', '45 years'),
+    ('A total of 48 cows were treated with the new drug.', 'How many cows were treated with the new drug?', '48'),
+    ('35% of the calves were sold to a trader.', 'What percentage of the calves were sold to a trader?', '35%'),
+    ('The tenant shall notify the landlord within 30 days.', 'Within what period shall the tenant notify the landlord?', '30 days'),
+    ('The tenant shall notify the landlord about the old barn.', 'Who shall notify the landlord about the old barn?', 'The tenant'),
+    ('The aim of this study was to compare two drugs.', 'What was the aim of this study?', 'to compare two drugs'),
+    ('The register was rejected because it slowed the parser down.', 'Why was the register rejected?', 'because it slowed the parser down')])
+def test_questions(sentence, question, found):
+    assert (question, found) in [(asked.text, asked.answer) for asked in ask_questions(sentence)]
+
+
+@pytest.mark.parametrize('sentence', ['It was sold by its owners in 2019.', 'However, the barn was sold in May.', 'The results are shown in Table 2.', 'RESULTS OF THE FIRST STUDY WERE GOOD.',
+                                      'Cows eat.', 'A string containing the name from which it was read.', 'Children Privacy Policy Rules We care about the privacy of children.', 'The barn was sold?'])
+def test_sentences_in_doubt_are_left_alone(sentence):
+    assert not stands_alone(sentence)
+
+
+@pytest.mark.parametrize('sentence', ['Patients who were treated had no fever at all.', 'The farm has 300 cows in 4 barns.', 'Treated cows were sold in May.'])
+def test_clauses_in_doubt_are_left_alone(sentence):
+    assert read_clause(sentence) is None
+
+
+def test_statements_that_contradict():
+    assert contradict('The old barn may burn down in summer.', '') == []  # may and may not: both can be so
+    assert contradict('The tenant may sublet only the old barn.', '') == []
+    assert contradict('The barn must hold at least 12 cows.', '') == ['The barn must not hold at least 12 cows.']
+    assert 'We shall not sell the old barn.' in contradict('We shall sell the old barn.', '') and 'We shall sell the old barn.' in contradict('We shall not sell the old barn.', '')
+    assert 'The study shows a decreased yield of milk.' in contradict('The study shows an increased yield of milk.', '')
+    assert all('8' not in other.split() for other in nearby_numbers('12 visits', 'after 8 days and 12 visits'))
+
+
+def test_vague_questions_get_no_answer():
+    text = 'The barn was sold in 2019. The barn was sold in 2021.'
+    assert find_answer(text, 'When was the barn sold?') == '' and judge_statement(text, 'Cats like milk.') == ''
+
+
+@pytest.mark.parametrize('name', TYPES)
+def test_tasks_are_sound_and_confirmed(name):
+    kind, draws = find_task_type(name), {write_task(name, FARM, draw) for draw in range(3)}
+    assert len(draws) == 3
+    for instruction, first in draws:
+        candidate = Candidate(instruction, first, FARM, kind)
+        assert failed_checks(candidate) == () and instruction.count('{{context}}') == 1
+        assert answers_agree(candidate, answer(build_answer_prompt(fill_context(instruction, FARM))))
+        assert answers_agree(candidate, answer(format_answer_input(name, FARM, instruction)))
+
+
+def test_both_forms_say_the_same():
+    for name in TYPES: assert split_output(answer(format_input(name, FARM))) == split_reply(answer(build_task_prompt(find_task_type(name), FARM)))
+
+
+def test_what_it_does_not_know():
+    assert answer('Hello') is None and answer([{'role': 'user', 'content': 'Hello'}]) is None
+    assert answer(format_input('summarization', FARM)) == '' and answer(format_input('a type of mine', FARM)) == ''
+    assert answer(build_answer_prompt('Write a poem.')) == ''
+    assert answer(format_input('exqa', 'Shall I compare thee to a summer day')) == ''
+
+
+def test_draws_differ_through_the_seam():
+    requests = [Request(format_input('exqa', FARM), str(draw), draw) for draw in range(3)]
+    assert len({done.text for done in RulesLLM().generate(requests, Sampling())}) == 3
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(min_size=1) | st.lists(st.sampled_from(FARM.replace('.', ' .').split() + ['\n', '(', '"', 'not', '____', '{{context}}', '<|pipe|>', 'may']), min_size=1, max_size=40).map(' '.join), st.sampled_from(TYPES), st.integers(0, 2000))
+def test_any_text(text, name, draw):
+    if not text.strip(): return
+    task = write_task(name, text, draw)
+    if task: assert failed_checks(Candidate(*task, text.strip(), find_task_type(name))) == ()
+    answer(build_answer_prompt(text))
+    assert write_task(name, text, draw) == task
+
+
+def test_same_tasks_under_any_hash_seed():
+    code = f'from instructgen.bonito.rules import write_task\nfor t in {TYPES}: print(write_task(t, {FARM!r}, 1))'
+    runs = {subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONHASHSEED': seed}, capture_output=True, text=True, check=True).stdout for seed in ('0', '7')}
+    assert len(runs) == 1
+
+
+def test_the_whole_way():
+    with open_llm('rules') as llm: done = generate_examples([Context(FARM), Context('Roses are red')], llm, ','.join(TYPES), draws=4, confirm=(llm, 'chat'))
+    assert len(done.examples) >= 3 and {generation.reason for generation in done.generations if not generation.kept} <= {'no_pipe', 'duplicate', 'near_duplicate'}
+
+
+@pytest.mark.parametrize('name, column, least', [('pubmed_qa', '', .8), ('contract_nli', 'premise', .4), ('policyqa', 'context', .2), ('poem_sentiment', 'text', 0)])
+def test_yield_on_real_data(shared_data, name, column, least):
+    contexts = [context for context in read_contexts(str(shared_data / 'hub' / name), column=column) if isinstance(context, Context)][:40]
+    tasks = [write_task('exqa', context.text) for context in contexts]
+    assert sum(task is not None for task in tasks) >= least * len(contexts)
+    if name == 'poem_sentiment': assert not any(tasks)  # lines of verse are no statements
+    assert all(fit_sentences(context.text) for context, task in zip(contexts, tasks) if task)
