@@ -247,8 +247,8 @@ def template_environment(
     "The environment in which templates are compiled."
     def write(value: Any) -> str:
         if isinstance(value, str): return shorten(value, cut)
-        if strict and value is None: raise RenderError('null_field: a value is null')
-        if strict and isinstance(value, Undefined): raise RenderError(f'no_field: there is no {value._undefined_name}')
+        if strict and (value is None or value != value): raise RenderError('null_field: a value is null')
+        if strict and isinstance(value, Undefined) and value._undefined_name is not None: raise RenderError(f'no_field: there is no {value._undefined_name}')
         if not isinstance(value, (int, float, Undefined)): _count(written_size(value))
         return shorten(str(value), cut)
     environment = Sandbox(finalize=write, autoescape=False)
