@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 SETUP  := settings.ini setup.py constraints.txt
 
-.PHONY: help quickstart test lab docs clean
+.PHONY: help quickstart demo test lab docs clean
 help:
 	@echo "make quickstart   a dataset from the demo sources; ends with the path of an HTML report"
+	@echo "make demo         a small generator trained from scratch on the demo's templates, and what it writes (about five minutes)"
 	@echo "make test         notebooks clean and in step with the modules, nbdev_test, pytest"
 	@echo "make lab          JupyterLab with this project's kernel"
 	@echo "make docs         all notebooks and the quickstart's report as a searchable site in site/"
@@ -36,6 +37,9 @@ $(VENV)/docs.ok: $(VENV)/base.ok
 
 quickstart: $(VENV)/base.ok
 	@$(BIN)/instructgen run quickstart
+
+demo: $(VENV)/base.ok
+	@$(BIN)/instructgen run bonito_model
 
 test: $(VENV)/dev.ok
 	@$(BIN)/python tests/check_notebooks.py

@@ -208,6 +208,8 @@ LIMITS = {  # condition -> sentence
     'bonito': 'Instructions and outputs were both written by a model from the text in the instruction; an output may contradict its text.',
     'rules': 'The writer `rules` is a set of rules over field names, types and values, not a language model. It makes the way through the '
              'pipeline testable without one; its instructions are plain and vary little, and they say nothing about what an LLM would write.',
+    'bonito_rules': 'The writer `rules` is a set of rules over words and sentences, not a language model: its questions are plain, their wordings few, and it '
+                    'asks only what a pattern can turn into a question.',
     'unread': 'No person has read this data, unless this card says so elsewhere.',
     'terms': 'Terms of the LLM\'s provider may restrict what its output is used for.'}
 
@@ -321,5 +323,5 @@ def _loading(header: dict[str, Any]) -> str:
             f"split={split!r})   # the folder of this file, or OWNER/NAME on the hub\n```")
 
 def _limits(method: str, generators: list[str]) -> str:
-    names = [method, *(['rules'] if 'rules' in generators else []), 'unread', *(['terms'] if set(generators) - {'rules'} else [])]
+    names = [method, *(['rules' if method == 'dynosaur' else 'bonito_rules'] if 'rules' in generators else []), 'unread', *(['terms'] if set(generators) - {'rules'} else [])]
     return '## Known limits\n\n' + '\n'.join(f'- {LIMITS[name]}' for name in names)
