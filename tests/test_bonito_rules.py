@@ -106,7 +106,7 @@ def test_same_tasks_under_any_hash_seed():
 
 def test_the_whole_way():
     with open_llm('rules') as llm: done = generate_examples([Context(FARM), Context('Roses are red')], llm, ','.join(TYPES), draws=4, confirm=(llm, 'chat'))
-    assert len(done.examples) >= 3 and {generation.reason for generation in done.generations if not generation.kept} <= {'no_pipe', 'duplicate', 'near_duplicate'}
+    assert len(done.examples) >= 3 and {generation.reason for generation in done.generations if not generation.kept} <= {'no_pipe', 'no_answer', 'duplicate', 'near_duplicate'}
 
 
 @pytest.mark.parametrize('name, column, least', [('pubmed_qa', '', .8), ('contract_nli', 'premise', .4), ('policyqa', 'context', .2), ('poem_sentiment', 'text', 0)])

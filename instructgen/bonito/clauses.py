@@ -80,7 +80,7 @@ def read_clause(
     subject, rest = sentence[:match.start()].strip(), sentence[match.end():].strip().rstrip('.').strip()
     inner = {word.lower().strip('"“”()') for word in subject.split()}
     if not 1 <= len(subject.split()) <= 14 or subject not in ('We', 'You') and inner & set(words['no_subject'].split()) or re.search(r'[,()]', subject): return None
-    if found['finite'].search(subject) or re.search(r'\b\w{2,}ly$|^\w+ing\b|^\w+ed\b', subject): return None
+    if found['finite'].search(subject) or re.search(r'\b\w{2,}ly$|^\w+(?:ing|ed|ly)\b', subject): return None
     if subject.split()[0].lower() in words['openers'].split() or subject.split()[-1].lower() in words['function_words'].split(): return None
     if re.match(r'(?:have|has|had)$', match[0]) and not re.match(rf'(?:not |also |never |already |since |recently |long |been\b)*(?:been|\w+(?:ed|en|wn)|{"|".join(words["participles"].split())})\b', rest): return None
     if len(rest.split()) < 2 or re.match(r'[,.)]', rest): return None

@@ -70,7 +70,7 @@ def _write_mcqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
                 own = next((span.kind for span in find_spans(question.answer)), question.kind) if question.kind != 'name' else 'name'
                 others = [] if own == 'name' or not re.search(r'\d', question.answer) else nearby_numbers(question.answer, text)
                 if own == 'name':
-                    same = {other for sort, other in spans if sort == 'name' and other not in sentence and question.answer not in other and len(other.split()) == len(question.answer.split())}
+                    same = {other for sort, other in spans if sort == 'name' and other not in sentence and not re.search(r"['’]s?$", other) and question.answer not in other and len(other.split()) == len(question.answer.split())}
                     others = sorted(same, key=lambda other: _rank(text, other))
                 if len(others) >= 2: found.append((kind, question.text, question.answer, tuple(others[:3])))
         yield from sorted(found, key=lambda task: _rank('mcqa', text, task[1]))
