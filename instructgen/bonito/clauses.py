@@ -45,7 +45,7 @@ def stands_alone(
     if any(sentence.count(a) != sentence.count(b) for a, b in ('()', '[]', '“”')) or sentence.count('"') % 2: return False
     if '?' in sentence or '!' in sentence or re.search(r'\[[^\]]*\]', sentence): return False
     if sum(word.isupper() and len(word) > 3 for word in words) > 3 or sum(word[:1].isupper() for word in words) > .6 * len(words): return False
-    if re.match(r'[A-Z]\. |[IVX]+\. |(?:Is|Are|Was|Were|Has|Have|May|Shall|Must|Will|Can) |To [^,]+$|(?:[A-Z][\w’\']*,?\s){4}|(?:[A-Z][\w’\']*\s){1,6}(?:We|Our|The|You|Your|If|When|This|It|By|To|A|An|Some)\b', sentence): return False  # a list's letter, a heading run into its text
+    if re.match(r'[A-Z]\.[ ,]|[IVX]+\. |(?:Is|Are|Was|Were|Has|Have|May|Shall|Must|Will|Can) |To [^,]+$|(?:[A-Z][\w’\']*,?\s){4}|(?:[A-Z][\w’\']*\s){1,6}(?:We|Our|The|You|Your|If|When|This|It|By|To|A|An|Some)\b', sentence): return False  # a list's letter, a heading run into its text
     main = re.split(r',?\s(?:who|which|that|whose|whom)\s', sentence)[0]  # a fragment has verbs in its relative clauses only
     if not (found['auxiliary'].search(main) or found['finite'].search(main) or re.search(r'\b\w+ed\b', main)): return False
     return sum(character.isalpha() or character in ' ,.' for character in sentence) > .8 * len(sentence)

@@ -65,7 +65,7 @@ def _subject_question(clause: Clause, name: str) -> list[Question]:  # the answe
     words, subject = load_language(name), clause.subject
     head = re.split(r' (?:of|in|for|with|to|from|on|by|at|between|under|among) ', subject)[0].split()[-1].lower().strip('"”')
     if re.match(r'(?:(?:the )?(?:authors?|values?|results?|problem|idea|reason)$|there\b|no\b|nothing\b|more\b)', subject, re.I) or len(subject.split()) > 9 or re.search(r'\d', subject): return []
-    if not 4 <= len(clause.rest.split()) <= 30 or re.search(r'\b(?:not|its|their|his|her|itself|themselves|they|it|also)\b', clause.rest): return []
+    if not 4 <= len(clause.rest.split()) <= 30 or re.search(r'\b(?:not|its|their|his|her|itself|themselves|they|it|also|and (?:is|are|was|were|has|have|had))\b', clause.rest): return []
     asks = 'Who' if head in words['persons'].split() else 'Who or what' if re.search(r'(?:[eo]rs?|ists?|ants?|agency|company|council|committee|team|groups?)$', head) or subject[0].isupper() and subject.istitle() else 'What'
     verb = {'are': 'is', 'were': 'was', 'have': 'has', 'am': 'is'}.get(clause.verb, clause.verb)
     if verb != clause.verb and re.match(r'(?:\w+ )?(?:a|an|the|\w+s)\b(?! \w+ed)', clause.rest): return []  # what is members of
