@@ -380,6 +380,33 @@ def test_plain_text_on_real_weights(stories, tmp_path):
     assert lines[0].tokens == 4 * len(ids)
 
 
+@pytest.mark.parametrize('kind', ['llama', 't5'])
+def test_adapters_with_recomputed_activations_train_alike(bases, config, tmp_path, kind):
+    config = replace(config, model=bases[kind], lora_rank=4, steps=4)
+    logs = [read_log(train(EXAMPLES, replace(config, checkpointing=checkpointing), tmp_path / f'{checkpointing}', progress=False) / 'train_log.csv') for checkpointing in (False, True)]
+    assert [line.loss for line in logs[0]] == pytest.approx([line.loss for line in logs[1]], abs=1e-5)
+    assert logs[0][-1].gradient > 0 and set(weights(tmp_path / 'True')) == set(weights(tmp_path / 'False'))
+    assert read_note(tmp_path / 'True')['start'] == 'random'   # inherited from the base
+
+
+def test_other_models_than_llamas(tmp_path):
+    "A head with a bias, one without shared embeddings, logits with a soft cap: the loss at chosen places is the model's own."
+    import transformers
+    common = dict(vocab_size=60, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    models = [transformers.GPT2LMHeadModel(transformers.GPT2Config(**common, n_embd=16, n_layer=1, n_head=2, n_positions=64)),
+              transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**common, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)),
+              transformers.PhiForCausalLM(transformers.PhiConfig(**common, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)),
+              transformers.OPTForCausalLM(transformers.OPTConfig(**common, hidden_size=16, word_embed_proj_dim=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=32, max_position_embeddings=64)),
+              transformers.Gemma2ForCausalLM(transformers.Gemma2Config(**common, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8, intermediate_size=32, final_logit_softcapping=.5))]
+    rows = gather_rows([Encoded([1, 5, 6, 9, 11], [7, 8, 2]), Encoded([1, 4], [8, 2])])
+    for model in models:
+        arrays = make_arrays(rows, [0, 1])
+        ids, mask = torch.tensor(arrays['input_ids']), torch.tensor([[1] * 8, [1] * 4 + [0] * 4])
+        labels = torch.tensor([[-100] * 5 + [7, 8, 2], [-100] * 2 + [8, 2] + [-100] * 4])
+        theirs = model.eval()(input_ids=ids, attention_mask=mask, labels=labels).loss.item()
+        assert summed_loss(model, arrays).item() / 5 == pytest.approx(theirs, abs=1e-5), type(model).__name__
+
+
 # ---- presets
 
 def test_published_settings():
