@@ -120,6 +120,7 @@ class TrainingData:
     folder: Path                        # a run folder of its own
     metas: tuple[MetaTemplate, ...]     # its meta-templates
     counts: dict                        # templates, meta_templates, datasets, examples, by_type …
+    dropped: tuple[Rejected, ...] = ()  # templates that were not turned round
 
     @property
     def instructions(self) -> list[str]:  # different ones, 2,000 at most, drawn by hash
@@ -148,7 +149,7 @@ def build_training_data(
     if not counts['examples'] and not config.llm:
         shown = '; '.join(f'{drop.id}: {drop.rule} ({drop.text[:100]})' for drop in (*refused, *rejected, *dropped)[:3])
         raise ValueError(f'no example to train on: {shown or "the registry is empty"}')
-    return TrainingData(folder, tuple(metas), counts)
+    return TrainingData(folder, tuple(metas), counts, tuple(dropped))
 
 # %% ../../nbs/26_bonito.model.ipynb #9b611550
 DEMO_STEPS = 700  # of the demonstration, about three minutes on two cores
