@@ -229,7 +229,7 @@ th { text-align: left; border-bottom: 2px solid #c9cfda; padding: .35rem .8rem .
 th.number { text-align: right } td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap } .jp-OutputPrompt, .prompt, .jp-InputPrompt { display: none }
 .facts { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0 1.6rem } .fact { border: 1px solid #e3e6ec; border-radius: 8px; padding: .7rem 1rem; min-width: 7.5rem }
 .fact b { display: block; font-size: 1.45rem; font-weight: 650 } .fact span { color: #5b6475; font-size: .86rem }
-.task { border: 1px solid #e3e6ec; border-radius: 8px; padding: .8rem 1.1rem; margin: .8rem 0 } .task .from { color: #5b6475; font-size: .84rem; margin: 0 0 .3rem } .task p { margin: .2rem 0 }
+.task { border: 1px solid #e3e6ec; border-radius: 8px; padding: .8rem 1.1rem; margin: .8rem 0 } .task .from { color: #5b6475; font-size: .84rem; margin: 0 0 .3rem } .task p { margin: .2rem 0 } .task b { white-space: pre-wrap; overflow-wrap: anywhere }
 .task dl { display: grid; grid-template-columns: 5rem 1fr; gap: .15rem .6rem; margin: .5rem 0 0; font-size: .9rem } .task dt { color: #5b6475 } .task dd { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere }
 .warning { border-left: 4px solid #c77d0a; background: #fdf6e9; padding: .6rem 1rem; margin: 1rem 0; max-width: 46rem } .output_stderr, .jp-RenderedText[data-mime-type*="stderr"] { display: none }
 nav { font-size: .9rem; margin: 1rem 0 0 } nav a { margin-right: 1rem; white-space: nowrap }
@@ -301,10 +301,10 @@ class Report:
         if frame is not None: self.table(name, frame, show=False)
         self._display(figure_html(svg, caption), f'[figure {name}] {caption}')
 
-    def tasks(self, records: Sequence[Mapping[str, str]]) -> None:  # each: from, instruction, input, output
+    def tasks(self, records: Sequence[Mapping[str, str]]) -> None:  # each: from, instruction, input or text, output
         "Show tasks with an example each."
         for record in records:
-            rows = ''.join(f'<dt>{name}</dt><dd>{html.escape(record[name])}</dd>' for name in ('input', 'output') if record[name])
+            rows = ''.join(f'<dt>{name}</dt><dd>{html.escape(record[name])}</dd>' for name in ('input', 'text', 'output') if record.get(name))
             self._display(f'<div class="task"><p class="from">{html.escape(record["from"])}</p><p><b>{html.escape(record["instruction"])}</b></p>'
                           f'<dl>{rows}</dl></div>', f'{record["from"]}: {record["instruction"]}')
 

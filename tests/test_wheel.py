@@ -24,19 +24,20 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_holds_what_an_installed_package_needs(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {f'instructgen/reports/{path.name}' for path in (ROOT/'nbs'/'reports').glob('*.ipynb')} <= set(names)
-    demo = {f'instructgen/demo/{path.relative_to(ROOT/"nbs"/"demo").as_posix()}' for path in (ROOT/'nbs'/'demo').rglob('*')
-            if path.is_file() and '__pycache__' not in path.parts}
-    assert len(demo) > 20 and demo <= set(names)
-    assert {'instructgen/dynosaur/en.yaml', 'instructgen/dynosaur/de.yaml'} <= set(names)
+    for folder in ('demo', 'demo_bonito'):
+        demo = {f'instructgen/{path.relative_to(ROOT/"nbs").as_posix()}' for path in (ROOT/'nbs'/folder).rglob('*') if path.is_file() and '__pycache__' not in path.parts}
+        assert len(demo) > 20 and demo <= set(names)
+    assert {'instructgen/dynosaur/en.yaml', 'instructgen/dynosaur/de.yaml', 'instructgen/bonito/en.yaml', 'instructgen/bonito/ctga.yaml', 'instructgen/bonito/task_types.yaml'} <= set(names)
     assert not [name for name in names if name.startswith(('nbs/', 'tests/'))]
 
 
-def test_wheel_runs_a_report(wheel, tmp_path):
+@pytest.mark.parametrize('report', ['dynosaur_data', 'bonito_data'])
+def test_wheel_runs_a_report(wheel, tmp_path, report):
     place = tmp_path/'site'
     subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--target', place, wheel], check=True, capture_output=True)
     environment = {**os.environ, 'PYTHONPATH': str(place), 'INSTRUCTGEN_OUTPUTS': str(tmp_path/'outputs')}
     program = 'import instructgen, sys; from instructgen.cli import main; print(instructgen.__file__, file=sys.stderr); main()'
-    done = subprocess.run([sys.executable, '-c', program, 'run', 'dynosaur_data', '-p', 'limit', '10', '--out', 'run'], cwd=tmp_path, env=environment,
+    done = subprocess.run([sys.executable, '-c', program, 'run', report, '-p', 'limit', '10', '--out', 'run'], cwd=tmp_path, env=environment,
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert str(place) in done.stderr

@@ -112,7 +112,7 @@ def sample_generations(
     kept: bool = True,      # those that were kept, or those that were dropped
     seed: int = 0,          # of the draw
     longest: int = 700,     # characters shown of a text
-) -> list[dict[str, str]]:  # from, instruction, input (the text), output
+) -> list[dict[str, str]]:  # from, instruction, text, output
     "Generated tasks with the texts they were written for."
     texts = {context.id: context for context in read_lines(folder, Context)}
     groups: dict[str, list] = {}
@@ -127,7 +127,7 @@ def sample_generations(
         text = context.text if len(context.text) <= longest else context.text[:longest] + ' […]'
         why = '' if kept else f', dropped: {done.reason}' + (f' (second answer: {done.second})' if done.second else '')
         instruction = ANY_PLACEHOLDER.sub('[text]', done.instruction) if done.instruction else done.text or '(no answer)'
-        shown.append({'from': f'{context.url or context.source}, {done.task_type}{why}', 'instruction': instruction, 'input': text, 'output': ANY_PLACEHOLDER.sub('[text]', done.answer)})
+        shown.append({'from': f'{context.url or context.source}, {done.task_type}{why}', 'instruction': instruction, 'text': text, 'output': ANY_PLACEHOLDER.sub('[text]', done.answer)})
     return shown
 
 # %% ../../nbs/25_bonito.tables.ipynb #1681aa05
@@ -136,7 +136,7 @@ def sample_ctga(
     count: int = 5,         # shown
     seed: int = 0,          # of the draw
     longest: int = 700,     # characters shown of a text
-) -> list[dict[str, str]]:  # from, instruction, input (the text), output
+) -> list[dict[str, str]]:  # from, instruction, text, output
     "Examples of a generator's training data, spread over the task types."
     groups: dict[str, list[dict]] = {}
     for row in read_examples(folder).to_pylist(): groups.setdefault(row['task_type'], []).append(row)
@@ -144,4 +144,4 @@ def sample_ctga(
     names = chance.sample(sorted(groups), min(count, len(groups)))
     rows = [chance.choice(groups[name]) for name in names]
     return [{'from': f'{row["source"]}, {row["task_type"]}', 'instruction': ANY_PLACEHOLDER.sub('[text]', row['instruction']), 'output': ANY_PLACEHOLDER.sub('[text]', row['output']),
-             'input': row['context'] if len(row['context']) <= longest else row['context'][:longest] + ' […]'} for row in rows]
+             'text': row['context'] if len(row['context']) <= longest else row['context'][:longest] + ' […]'} for row in rows]
