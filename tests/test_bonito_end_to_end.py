@@ -1,0 +1,151 @@
+"""Bonito's reports: the same dataset by every way in, through a server, after kill -9 with resume, and from sixty documents."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from instructgen.bonito.config import BonitoConfig, gather_contexts
+from instructgen.bonito.dataset import build_bonito, read_generations
+from instructgen.bonito.tables import check_funnel
+from instructgen.records import Context
+from instructgen.report import report_path, run_report
+from instructgen.run_tables import drops_table, read_lines
+from instructgen.store import open_run, read_dataset, read_manifest
+from llm_server import LLMServer
+from test_reports import BIN, same
+
+TESTS = Path(__file__).parent
+COMMAND = [sys.executable, '-c', 'from instructgen.cli import main; main()']
+FILES = ('contexts.jsonl', 'generations.jsonl', 'rejected.jsonl')
+SMALL = {'limit': 12}
+
+
+class Writer(LLMServer):
+    "A server that answers as the embedded writer does, also where that has nothing to say."
+    def text(self, asked: dict, prompt: str) -> str:
+        from instructgen.llm import RulesLLM
+        self.rules = self.rules or RulesLLM()
+        return self.rules.answer(asked.get('messages', asked.get('prompt'))) or ''
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    "The files that must not depend on how a run went."
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted((*(folder/name for name in FILES), *(folder/'dataset'/'data').glob('*.parquet')))}
+
+
+def make(folder: Path, **parameters) -> dict:
+    "The examples of some texts, without the report."
+    config = BonitoConfig(**{**SMALL, **parameters})
+    texts, refused, *_ = gather_contexts(config)
+    with open_run('bonito', {}, out=folder, resume=(folder/'run.json').exists()) as run:
+        counts = build_bonito(run, config, texts, refused)
+        run.finish({'examples': counts['examples']})
+    check_funnel(folder, counts)
+    return counts
+
+
+def kill(process: subprocess.Popen) -> None:
+    "End a process and all that it has started, its kernel among them, as a power cut would."
+    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    for pid in family:
+        try: os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError: pass
+    process.wait()
+    psutil.wait_procs([psutil.Process(pid) for pid in family if psutil.pid_exists(pid)], timeout=5)
+
+
+@pytest.fixture(autouse=True)
+def own_outputs(tmp_path, monkeypatch):
+    "A ledger of each test's own, and one thread, with which small models are quickest on a busy machine."
+    monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+
+
+@pytest.fixture(scope='module')
+def small_run(tmp_path_factory) -> Path:
+    "One run of bonito_data on the demonstration texts."
+    return run_report('bonito_data', out=str(tmp_path_factory.mktemp('command')/'run'), **SMALL)
+
+
+# ---- one dataset, by every way in
+
+def test_run_leaves_what_the_design_names(small_run):
+    for name in ('run.json', 'manifest.json', 'contexts.jsonl', 'generations.jsonl', 'rejected.jsonl', 'dataset/README.md', 'provenance.csv', 'report.ipynb', 'report.html'):
+        assert (small_run/name).stat().st_size > 0, name
+    assert read_manifest(small_run)['status'] == 'complete'
+    assert {path.stem for path in (small_run/'figures').glob('*.svg')} <= {path.stem for path in (small_run/'tables').glob('*.csv')}
+    page = (small_run/'report.html').read_text()
+    assert '<script' not in page and "default-src 'none'" in page
+
+
+def test_funnel_adds_up(small_run):
+    counts, generations, drops = read_manifest(small_run)['counts'], read_generations(small_run), drops_table(small_run)
+    assert check_funnel(small_run, counts) == counts['asked'] == SMALL['limit'] == len(generations)
+    assert counts['examples'] == sum(done.kept for done in generations) == len(read_dataset(small_run)) > 0
+    assert drops[drops.kind == 'answer']['count'].sum() == len(generations) - counts['examples'] > 0
+    assert {done.id for done in generations if done.kept} == set(read_dataset(small_run)['id'].to_pylist())
+
+
+def test_load_dataset_reads_the_folder(small_run, tmp_path):
+    from datasets import load_dataset
+    loaded = load_dataset(str(small_run/'dataset'), split='train', cache_dir=str(tmp_path/'cache'))
+    assert loaded.num_rows == read_manifest(small_run)['counts']['examples']
+    assert all(row['instruction'] and row['output'] and row['context'] and '{{context}}' not in row['instruction'] for row in loaded)
+
+
+def test_papermill_leaves_the_same_folder(small_run, tmp_path):
+    subprocess.run([BIN/'papermill', report_path('bonito_data'), tmp_path/'executed.ipynb', '-p', 'limit', str(SMALL['limit']), '-p', 'out', str(tmp_path/'run')],
+                   check=True, capture_output=True, timeout=300)
+    same(small_run, tmp_path/'run')
+
+
+# ---- through a server
+
+def test_server_gives_the_same_examples(small_run, tmp_path):
+    with Writer(delay=.01, delay_to=.05) as server:
+        counts = make(tmp_path/'run', llm=f'openai:bonito@{server.url}')
+        asked = list(server.counts.bodies)
+    assert len(asked) == SMALL['limit'] and all(isinstance(body['prompt'], str) and 'messages' not in body for body in asked)
+    assert all(body['prompt'].startswith('<|tasktype|>\n') and body['prompt'].endswith('<|task|>\n') for body in asked)
+    assert {(body['temperature'], body['top_p'], body['max_tokens']) for body in asked} == {(.5, .95, 256)}
+    for name in FILES: assert (small_run/name).read_bytes() == (tmp_path/'run'/name).read_bytes(), name
+    one, other = read_dataset(small_run), read_dataset(tmp_path/'run')
+    assert one.drop_columns('generator').equals(other.drop_columns('generator')) and set(other['generator'].unique().to_pylist()) == {'openai:bonito'}
+    assert counts['llm']['prompt_tokens'] > 0
+
+
+def test_a_chat_model_is_asked_in_chat(tmp_path):
+    with Writer() as server:
+        counts = make(tmp_path/'run', llm=f'openai:some-chat@{server.url}')
+        asked = list(server.counts.bodies)
+    assert len(asked) == SMALL['limit'] and all('prompt' not in body and '<|tasktype|>' not in json.dumps(body['messages']) for body in asked)
+    texts = {context.text for context in read_lines(tmp_path/'run', Context)}
+    assert sum(any(text in message['content'] for body in asked for message in body['messages']) for text in texts) == len(texts)
+    assert counts['examples'] > 0 and set(read_dataset(tmp_path/'run')['generator'].unique().to_pylist()) == {'openai:some-chat'}
+
+
+def test_kill_and_resume_leave_the_same_folder(tmp_path):
+    with Writer(delay=.3) as server:
+        llm = f'openai:bonito@{server.url}'
+        make(tmp_path/'undisturbed', llm=llm, concurrency=2)
+        asked = sum(server.counts.requests.values())
+        environment = {**os.environ, 'INSTRUCTGEN_OUTPUTS': str(tmp_path/'second')}
+        words = [*COMMAND, 'run', 'bonito_data', '-p', 'limit', str(SMALL['limit']), '-p', 'llm', llm, '-p', 'concurrency', '2', '--out', str(tmp_path/'killed')]
+        process = subprocess.Popen(words, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while sum(server.counts.requests.values()) < asked + asked // 2 and process.poll() is None: time.sleep(.02)
+        kill(process)
+        assert not (tmp_path/'killed'/'manifest.json').exists()
+        time.sleep(.5)  # what was in flight is answered to nobody
+        before = sum(server.counts.requests.values())
+        done = subprocess.run([*COMMAND, 'run', 'bonito_data', '--out', str(tmp_path/'killed'), '--resume'], env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert before - asked < asked and sum(server.counts.requests.values()) - asked <= asked + 2  # again is asked at most what was in flight
+    assert content(tmp_path/'undisturbed') == content(tmp_path/'killed')
+    assert read_manifest(tmp_path/'killed')['status'] == 'complete'
