@@ -29,11 +29,12 @@ def choose_form(
 ) -> str:      # one of `FORMS`
     "The form in which a model is asked, from its name."
     prefix, _, target = llm.partition(':')
-    if 'bonito' in target.lower() or prefix in ('rules', 'recorded'): return 'bonito'
-    if prefix == 'openai': return 'chat'
-    path = Path(target, 'instructgen.json')
-    if path.is_file(): return 'bonito' if '"bonito"' in path.read_text('utf-8') else 'chat'
-    return 'chat' if Path(target, 'chat_template.jinja').is_file() else 'bonito'
+    if prefix in ('rules', 'recorded'): return 'bonito'
+    if prefix == 'openai': return 'bonito' if 'bonito' in target.partition('@http')[0].lower() else 'chat'
+    folder = Path(target.partition('?')[0])  # without device=…&dtype=…
+    note = folder/'instructgen.json'
+    if note.is_file(): return 'bonito' if '"bonito"' in note.read_text('utf-8') else 'chat'
+    return 'chat' if 'bonito' not in folder.name.lower() and (folder/'chat_template.jinja').is_file() else 'bonito'
 
 # %% ../../nbs/24_bonito.config.ipynb #204beac9
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,10 @@ class BonitoConfig:
             if getattr(self, name) < 0: raise ValueError(f'{name} is {getattr(self, name)}, want 0 or more')
         for name in ('draws', 'min_chars', 'max_chars'):
             if getattr(self, name) < 1: raise ValueError(f'{name} is {getattr(self, name)}, want 1 or more')
+        if self.rules != 'published' and self.min_chars > self.max_chars: raise ValueError(f'min_chars is {self.min_chars} and max_chars {self.max_chars}: no text can have both')
+        Sampling(self.max_tokens, self.temperature, self.top_p)
         read_weights(self.task_types, self.types)
+        self.rule_set  # a share beyond 1 is told here, before any text is read
 
     @property
     def types(self) -> tuple[TaskType, ...]:  # the paper's and those of `types_file`
