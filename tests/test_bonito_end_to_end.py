@@ -2,10 +2,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -149,3 +151,111 @@ def test_kill_and_resume_leave_the_same_folder(tmp_path):
         assert before - asked < asked and sum(server.counts.requests.values()) - asked <= asked + 2  # again is asked at most what was in flight
     assert content(tmp_path/'undisturbed') == content(tmp_path/'killed')
     assert read_manifest(tmp_path/'killed')['status'] == 'complete'
+
+
+# ---- through weights on this machine
+
+SENTENCES = [f'The keeper of lock {n} opens the gate at {n} in the morning. Who opens it? The keeper. Yes or no?' for n in range(40)]
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory) -> Path:
+    "A small model with random weights that sees 1,024 tokens."
+    from instructgen.tiny import make_tiny_model
+    return make_tiny_model(SENTENCES, tmp_path_factory.mktemp('base')/'tiny', vocab=400, hidden=32, layers=1, context=1024)
+
+
+def answers_kept(ledger: Path) -> int:
+    "How many answers are safe by now."
+    try:
+        with closing(sqlite3.connect(f'file:{ledger}?mode=ro', uri=True, timeout=5)) as database: return database.execute('SELECT count(*) FROM answers').fetchone()[0]
+    except sqlite3.OperationalError: return 0  # there is none yet
+
+
+def test_kill_and_resume_with_weights_of_ones_own(base, tmp_path, monkeypatch):
+    asked = dict(llm=f'local:{base}?rows=2', form='bonito', max_chars=500, max_tokens=96, limit=16)
+    make(tmp_path/'undisturbed', **asked)
+    monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'second'))
+    program = 'import json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from test_bonito_end_to_end import make; make(Path(sys.argv[2]), **json.loads(sys.argv[3]))'
+    process = subprocess.Popen([sys.executable, '-c', program, str(TESTS), str(tmp_path/'killed'), json.dumps(asked)], start_new_session=True)
+    while (kept := answers_kept(tmp_path/'second'/'llm.sqlite')) < 4 and process.poll() is None: time.sleep(.01)
+    kill(process)
+    kept = answers_kept(tmp_path/'second'/'llm.sqlite')
+    assert not (tmp_path/'killed'/'manifest.json').exists() and 4 <= kept < asked['limit']
+    counts = make(tmp_path/'killed', **asked)
+    assert (counts['llm']['hits'], counts['llm']['calls']) == (kept, asked['limit'] - kept)
+    assert content(tmp_path/'undisturbed') == content(tmp_path/'killed')
+    assert len({done.text for done in read_generations(tmp_path/'killed')}) == asked['limit']
+
+
+def test_weights_that_were_trained_again_give_no_old_answers(base, tmp_path):
+    from instructgen.presets import TrainConfig
+    from instructgen.records import Example
+    from instructgen.train import train
+    rows = [Example(f'{n}', SENTENCES[n], '', 'Yes.', source='lock') for n in range(40)]
+    asked = dict(llm=f'local:{tmp_path}/model', form='bonito', limit=3, max_chars=300, max_tokens=24)
+    made = {}
+    for name, seed in (('first', 0), ('second', 1), ('again', None)):
+        config = TrainConfig(str(base), format='plain', steps=3, lr=5e-2, seed=seed or 0, device='cpu', precision='fp32')
+        if seed is not None: train(rows, config, tmp_path/'model', overwrite=True, progress=False)
+        counts = make(tmp_path/name, **asked)
+        made[name] = [done.text for done in read_generations(tmp_path/name)]
+        assert (counts['llm']['calls'], counts['llm']['hits']) == ((0, 3) if seed is None else (3, 0))
+    assert made['first'] != made['second'] == made['again']
+
+
+# ---- what is asked for
+
+def test_five_draws_are_five_rows_with_ids_of_their_own(tmp_path):
+    counts = make(tmp_path/'run', draws=5, task_types='exqa', rules='published', limit=6)
+    generations, rows = read_generations(tmp_path/'run'), read_dataset(tmp_path/'run').to_pylist()
+    assert len(generations) == counts['asked'] == 30 == len({done.id for done in generations})
+    assert set(Counter(done.context_id for done in generations).values()) == {5}
+    assert all({done.draw for done in generations if done.context_id == name} == set(range(5)) for name in {done.context_id for done in generations})
+    assert len({row['id'] for row in rows}) == len(rows) == counts['examples'] and max(Counter(row['context'] for row in rows).values()) == 5
+    assert any(len({done.text for done in generations if done.context_id == name}) > 1 for name in {done.context_id for done in generations})
+
+
+def test_draws_through_a_server_are_calls_of_their_own(tmp_path):
+    with Writer() as server:
+        counts = make(tmp_path/'run', draws=5, task_types='exqa', limit=3, llm=f'openai:bonito@{server.url}')
+        seeds = {body['prompt']: set() for body in server.counts.bodies}
+        for body in server.counts.bodies: seeds[body['prompt']].add(body['seed'])
+    assert counts['llm']['calls'] == 15 and [len(found) for found in seeds.values()] == [5, 5, 5]
+
+
+def test_more_draws_leave_the_first_ones_as_they_were(tmp_path):
+    make(tmp_path/'one', draws=1)
+    make(tmp_path/'three', draws=3)
+    assert {done.id: done.text for done in read_generations(tmp_path/'one')}.items() <= {done.id: done.text for done in read_generations(tmp_path/'three')}.items()
+
+
+def test_label_share_caps_the_most_frequent_label(tmp_path):
+    make(tmp_path/'free', task_types='ynqa', limit=60)
+    make(tmp_path/'capped', task_types='ynqa', limit=60, label_share=.55)
+    shares = {name: Counter(read_dataset(tmp_path/name)['output'].cast('string').to_pylist()) for name in ('free', 'capped')}
+    for name in shares: print(name, shares[name])
+    assert max(shares['capped'].values()) <= .55 * sum(shares['capped'].values())
+    dropped = {done.id for done in read_generations(tmp_path/'capped') if done.reason == 'label_cap'}
+    assert len(dropped) == sum(shares['free'].values()) - sum(shares['capped'].values())
+
+
+def test_hash_seed_does_not_change_the_result(tmp_path):
+    program = 'import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from test_bonito_end_to_end import make; make(Path(sys.argv[1]), draws=2)'
+    for seed in ('1', '2'): subprocess.run([sys.executable, '-c', program, str(tmp_path/seed), str(TESTS)], check=True, env={**os.environ, 'PYTHONHASHSEED': seed})
+    assert content(tmp_path/'1') == content(tmp_path/'2')
+
+
+@pytest.mark.parametrize('wrong, told', [
+    ({'task_types': 'exqaa'}, "no task type 'exqaa'; did you mean 'exqa'"), ({'task_types': 'exqa:0'}, 'want a number above 0'), ({'label_share': 1.5}, r'want a value in \[0, 1\]'),
+    ({'label_share': -.5}, r'want a value in \[0, 1\]'), ({'top_p': 0.}, r'want a value in \(0, 1\]'), ({'draws': 0}, 'want 1 or more'), ({'rules': 'lax'}, 'want one of careful, published'),
+    ({'form': 'poem'}, 'want auto, bonito or chat'), ({'min_chars': 900, 'max_chars': 300}, 'no text can have both')], ids=lambda value: next(iter(value)) if isinstance(value, dict) else '')
+def test_wrong_values_are_told_before_a_text_is_read(wrong, told):
+    with pytest.raises(ValueError, match=told): BonitoConfig(contexts='/nowhere', **wrong)
+
+
+def test_texts_that_are_not_there(tmp_path):
+    (tmp_path/'empty').mkdir()
+    (tmp_path/'table.csv').write_text('body,label\n' + ''.join(f'"The keeper opened the gate at {n} and wrote it down in the book that lies on the table of the lock house.",{n}\n' for n in range(3)))
+    for contexts, column, told in ((tmp_path/'empty', '', 'the place is empty'), (tmp_path/'table.csv', 'text', "no column 'text', it has body, label"), (tmp_path/'gone', '', 'nothing at')):
+        with pytest.raises((ValueError, FileNotFoundError), match=told): gather_contexts(BonitoConfig(contexts=str(contexts), column=column))
