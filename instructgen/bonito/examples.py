@@ -128,7 +128,7 @@ def draw_templates(
 # %% ../../nbs/21_bonito.examples.ipynb #64110e6e
 def judge_example(
     context: str,       # as it will be kept
-    whole: str,         # before it was cut
+    whole: str,         # before it was cut; the same where the answer is a label
     instruction: str,   # rendered
     answer: str,        # rendered
     kind: TaskType,     # of the task
@@ -158,6 +158,7 @@ def render_example(
     if isinstance(row.get('label'), int) and row['label'] < 0: raise RenderError(f'no_label: label is {row["label"]}')
     whole = meta.render_context(row, seed, 0, True)
     context = shorten(whole, rules.cut)
+    if meta.template.fixed_choices: whole = context  # a "No" that was cut out of the text is not the answer
     if why := judge_example(context, whole, *task, meta.task_type, rules.min_context): raise RenderError(f'{why}: {task[0]:.200} -> {task[1]:.100}')
     return context, *task
 

@@ -20,8 +20,9 @@ from types import GeneratorType
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateSyntaxError, Undefined, meta, nodes, pass_context
-from jinja2.compiler import CodeGenerator
+from jinja2.compiler import CodeGenerator, operators
 from jinja2.exceptions import SecurityError
+from jinja2.filters import do_sum
 from jinja2.runtime import Macro
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -123,22 +124,56 @@ _RENDERING: ContextVar[Rendering] = ContextVar('rendering')
 def _count(size: int) -> None: _RENDERING.get().add(size)
 
 # %% ../../nbs/20_bonito.sandbox.ipynb #3da47189
-_WIDE = re.compile(r'%[^%a-zA-Z]*(\*|\d{4,})')  # a width or precision of four digits, or one that is an argument
+_CONVERSION = re.compile(r'%(\([^()]*\))?[-+ #0]*\d{0,3}(\.\d{0,3})?[a-zA-Z%]')  # of % formats, if it is not wide
 _NO_METHODS = frozenset('center ljust rjust zfill expandtabs translate format format_map encode maketrans'.split())
 _GROWING = frozenset('extend insert append update'.split())
+_SLOW_METHODS = frozenset('rfind rindex rsplit rpartition strip lstrip rstrip'.split())  # time grows with the product of both lengths
+
+def _join_size(separator: Any, items: Any) -> int: return written_size(items) + len(separator) * len(items) if hasattr(items, '__len__') else written_size(items)
+
+def _replace_size(text: Any, old: Any = '', new: Any = '', *_: Any) -> int: return len(text) + (text.count(old) if old else len(text) + 1) * len(new)
+
+def _percent_size(text: Any, values: Any) -> int:
+    if '%' in _CONVERSION.sub('', text): raise RenderError('template_too_large: a format with a width of four digits or none that can be read')
+    return len(text) + 999 * text.count('%') + text.count('%') * written_size(values)
 
 class _Generator(CodeGenerator):
-    def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:  # a ~ b, which Jinja joins without asking the sandbox
+    def _asked(self, node: nodes.Expr, frame: Any, name: str = 'bounded') -> None:
+        self.write(f'environment.{name}(')
+        self.visit(node, frame)
+        self.write(')')
+
+    def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:
         self.write('environment.join_parts((')
         for part in node.nodes:
             self.visit(part, frame)
             self.write(', ')
         self.write('))')
 
-def _join_size(separator: Any, items: Any) -> int: return written_size(items) + len(separator) * len(items) if hasattr(items, '__len__') else written_size(items)
+    def visit_Compare(self, node: nodes.Compare, frame: Any) -> None:
+        self.write('(')
+        self._asked(node.expr, frame)
+        for operand in node.ops:
+            self.write(f' {operators[operand.op]} ')
+            self._asked(operand.expr, frame)
+        self.write(')')
 
-def _replace_size(text: Any, old: Any = '', new: Any = '', *_: Any) -> int: return len(text) + (text.count(old) if old else len(text) + 1) * len(new)
+    def visit_Dict(self, node: nodes.Dict, frame: Any) -> None:
+        self.write('{')
+        for pair in node.items:
+            self._asked(pair.key, frame)
+            self.write(': ')
+            self.visit(pair.value, frame)
+            self.write(', ')
+        self.write('}')
 
+    def visit_Getitem(self, node: nodes.Getitem, frame: Any) -> None:
+        if not isinstance(node.arg, nodes.Slice): return super().visit_Getitem(node, frame)
+        self.write('environment.made(')
+        super().visit_Getitem(node, frame)
+        self.write(')')
+
+# %% ../../nbs/20_bonito.sandbox.ipynb #38b9f8ee
 class Sandbox(SandboxedEnvironment):
     "A Jinja environment in which a stranger's template can do no harm and no endless work."
     code_generator_class = _Generator
@@ -150,8 +185,23 @@ class Sandbox(SandboxedEnvironment):
         kept, size = [], 0
         for part in parts:
             kept.append(part)
-            if (size := size + len(part)) > LARGEST: raise RenderError(f'template_too_large: over {LARGEST:,} characters')
+            if (size := size + len(part)) > LARGEST: break
+        _count(size)
         return ''.join(kept)
+
+    def bounded(self, value: Any) -> Any:
+        "A value that may be compared or hashed: a container only if it is small."
+        if isinstance(value, _CONTAINERS) and written_size(value) > LARGEST: raise RenderError(f'template_too_large: over {LARGEST:,} items')
+        return value
+
+    def made(self, value: Any) -> Any:
+        "A slice, counted."
+        if hasattr(value, '__len__'): _count(len(value))
+        return value
+
+    def getitem(self, owner: Any, key: Any) -> Any:
+        "An item, by a key that is small."
+        return super().getitem(owner, self.bounded(key))
 
     def join_parts(self, parts: tuple) -> str:
         "Values written one after the other: `a ~ b`."
@@ -166,10 +216,9 @@ class Sandbox(SandboxedEnvironment):
         elif operator == '*':
             sizes = [written_size(side) for side in (left, right) if hasattr(side, '__len__')]
             if sizes: _count(max(sizes) * max([int(side) for side in (left, right) if not hasattr(side, '__len__')] + [1]))
-            elif isinstance(left, int) and isinstance(right, int): _count(written_size(left) + written_size(right))
+            elif isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > 10_000: raise RenderError('template_too_large: a product of 3,000 digits')
         elif operator == '%' and isinstance(left, str):
-            if _WIDE.search(left): raise RenderError('template_too_large: the width of a format')
-            _count(len(left) * (1 + written_size(right)))
+            _count(_percent_size(left, right))
         return super().call_binop(context, operator, left, right)
 
     def unsafe_undefined(self, owner: Any, attribute: str) -> Any:
@@ -179,11 +228,13 @@ class Sandbox(SandboxedEnvironment):
     def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
         "A call, unless it could make too much."
         owner, name = getattr(function, '__self__', None), getattr(function, '__name__', '')
-        if isinstance(owner, (str, bytes)):
-            if name in _NO_METHODS: raise SecurityError(f'the method {name} is not there')
+        if name in _NO_METHODS and not isinstance(function, Macro): raise SecurityError(f'the method {name} is not there')  # Jinja wraps format, so it has no owner
+        if isinstance(owner, (int, float, bytes)): raise SecurityError(f'the method {name} of a number is not there')
+        if isinstance(owner, str):
+            if name in _SLOW_METHODS and len(owner) * max([len(value) for value in args if isinstance(value, str)] + [1]) > 100 * LARGEST: raise RenderError(f'template_too_large: the arguments of {name}')
             _count(_join_size(owner, *args) if name == 'join' else _replace_size(owner, *args) if name == 'replace' else len(owner))
         elif isinstance(owner, (list, dict, set)): _count(written_size(args) + (len(owner) if name not in _GROWING else 0))
-        elif not isinstance(function, (Macro, type)): _count(written_size(args))
+        elif not isinstance(function, Macro): _count(written_size(args) + written_size(kwargs))
         made = super().call(context, function, *args, **kwargs)
         return _as_list(made) if isinstance(made, (GeneratorType, zip)) else made
 
@@ -205,9 +256,11 @@ def _most_frequent(items: Any) -> list | None:
     counts = Counter(items or ())
     return [item for item, number in counts.items() if number == max(counts.values())] if counts else None
 
-def _format(text: Any, *args: Any) -> str:
-    if _WIDE.search(str(text)): raise RenderError('template_too_large: the width of a format')
-    return str(text) % args
+def _format(text: Any, *args: Any) -> str: return str(text) % args
+
+def _sum(values: Any, attribute: Any = None, start: Any = 0) -> Any:
+    if not isinstance(start, (int, float)): raise RenderError('template_failed: sum adds numbers')  # lists and texts take quadratic time
+    return do_sum(template_environment(), values, attribute, start)
 
 def _bounded(name: str, function: Callable) -> Callable:
     with_context = hasattr(function, 'jinja_pass_arg')
@@ -219,9 +272,11 @@ def _bounded(name: str, function: Callable) -> Callable:
         if any(isinstance(value, (int, float)) and abs(value) > 10_000 for value in others) and name != 'default': raise RenderError(f'template_too_large: a number in the filter {name}')
         if name == 'join' and others and isinstance(others[0], str): size += len(others[0]) * len(values[0] if hasattr(values[0], '__len__') else ())
         if name == 'replace': size = _replace_size(str(values[0]), *map(str, others[:2]))
-        if name == 'format': size *= len(str(values[0]))
+        if name == 'format': size = _percent_size(str(values[0]), values[1:])
+        if name == 'int' and isinstance(values[0], str) and len(values[0]) > 4_000: raise RenderError('template_too_large: a number of 4,000 digits')
         _count(size)
         made = function(*args[:with_context], *values, **kwargs)
+        if isinstance(made, str): _count(len(made))
         return _as_list(made) if isinstance(made, GeneratorType) else made
     return bounded
 
@@ -239,6 +294,8 @@ def shorten(
 
 
 # %% ../../nbs/20_bonito.sandbox.ipynb #9c2d5cb1
+_ADDRESS = re.compile(r' at 0x[0-9a-f]{6,}>')  # of functions and objects
+
 @lru_cache
 def template_environment(
     cut: int = CUT,        # characters of a value, 0 for no limit
@@ -250,10 +307,13 @@ def template_environment(
         if strict and (value is None or value != value): raise RenderError('null_field: a value is null')
         if strict and isinstance(value, Undefined) and value._undefined_name is not None: raise RenderError(f'no_field: there is no {value._undefined_name}')
         if not isinstance(value, (int, float, Undefined)): _count(written_size(value))
-        return shorten(str(value), cut)
+        text = str(value)
+        if _ADDRESS.search(text) and not isinstance(value, Undefined): raise RenderError(f'template_failed: it writes {text:.60}')  # another text in each process
+        return shorten(text, cut)
     environment = Sandbox(finalize=write, autoescape=False)
-    own = {'choice': _choice, 'random': _choice, 'most_frequent': _most_frequent, 'highlight': lambda text, *rest: text, 'format': _format}
+    own = {'choice': _choice, 'random': _choice, 'most_frequent': _most_frequent, 'highlight': lambda text, *rest: text, 'format': _format, 'sum': _sum}
     environment.filters = {name: _bounded(name, function) for name, function in {**{name: environment.filters[name] for name in _FILTERS}, **own}.items()}
+    environment.tests = {name: _bounded(name, function) for name, function in environment.tests.items()}
     environment.globals = {name: environment.globals[name] for name in ('range', 'namespace', 'dict')} | {'zip': zip}
     return environment
 
@@ -286,7 +346,7 @@ def compile_text(
         reached = _reached(tree)
         if private := sorted(name for name in reached if name.startswith('__') or name == 'mro'): raise RenderError(f'template_unsafe: it reaches for {private[0]}')
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)): raise RenderError(f'template_unsafe: it loads another file, line {node.lineno}')
-        return Compiled(environment.from_string(text), frozenset(meta.find_undeclared_variables(tree)), bool(_DRAWS.search(text)), bool(reached & _CHANGES))
+        return Compiled(environment.from_string(tree), frozenset(meta.find_undeclared_variables(tree)), bool(_DRAWS.search(text)), bool(reached & _CHANGES))
     except TemplateSyntaxError as error: raise RenderError(f'template_syntax: line {error.lineno}: {error.message}') from None
     except (RecursionError, MemoryError, SyntaxError, ValueError) as error: raise error if isinstance(error, RenderError) else RenderError(f'template_syntax: {type(error).__name__}') from None
     finally: _RENDERING.reset(token)
