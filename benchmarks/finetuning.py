@@ -6,7 +6,8 @@
 The data are real: INSTRUCTGEN_SHARED_DATA/hub gsm8k and clinc150, as many rows of each, shuffled. The model is a Llama of 15 million weights from its
 configuration (stories15M's shape, vocabulary of 32,000), bf16 autocast, batch 16, rows of at most 512 tokens, loss on the target only, or on
 everything with --learn all. All read the same rows in the same order at every step but for packing, which puts several rows into one. Each way
-runs in a process of its own, one after the other; tokens/s are without padding, over all steps but the first two.
+runs in a process of its own, one after the other; tokens/s are without padding, over all steps but the first two; those by
+processor time tell the same on a busy machine (with --threads 1, where no thread waits for another).
 """
 import argparse
 import json
@@ -49,29 +50,40 @@ def prepare(folder: Path, rows: int, batch: int, steps: int, vocab: int) -> None
     (folder / 'examples.json').write_text(json.dumps([[example.id, example.instruction, example.input, example.output] for example in examples]))
 
 
-def result(losses: list[float], tokens: list[int], seconds: list[float]) -> dict:
-    return {'losses': [round(loss, 5) for loss in losses], 'tokens_per_second': round(sum(tokens[2:]) / sum(seconds[2:])), 'seconds_per_step': round(sum(seconds[2:]) / len(seconds[2:]), 3)}
+def result(losses: list[float], tokens: list[int], ends: list[tuple[float, float]]) -> dict:
+    "From the clock and the processor time at the end of each step; the first two steps are not counted."
+    wall, cpu = (ends[-1][which] - ends[1][which] for which in (0, 1))
+    return {'losses': [round(loss, 5) for loss in losses], 'tokens_per_second': round(sum(tokens[2:]) / wall), 'tokens_per_cpu_second': round(sum(tokens[2:]) / cpu)}
+
+
+def now() -> tuple[float, float]: return time.perf_counter(), time.process_time()
 
 
 def ours(folder: Path, batch: int, steps: int, learn: str) -> dict:
     from instructgen.presets import TrainConfig
     from instructgen.records import Example
+    from instructgen import trainer
     from instructgen.train import train
-    from instructgen.trainer import read_log
+    ends = []
+
+    class Timed(trainer.LogLine):  # made at the end of every step
+        def __init__(self, *given):
+            super().__init__(*given)
+            ends.append(now())
+    trainer.LogLine = Timed
     examples = [Example(*row) for row in json.loads((folder / 'examples.json').read_text())]
     config = TrainConfig(str(folder), format='plain', steps=steps, batch=batch, lr=LR, schedule='constant', precision='bf16', save_every=0, seed=SEED, learn=learn, device='cpu')
-    with tempfile.TemporaryDirectory() as out: lines = read_log(train(examples, config, Path(out, 'x'), progress=False) / 'train_log.csv')
-    return result([line.loss for line in lines], [line.tokens for line in lines], [line.seconds for line in lines])
+    with tempfile.TemporaryDirectory() as out: done, taken = train(examples, config, Path(out, 'x'), progress=False) / 'train_log.csv', ends[:steps]; lines = trainer.read_log(done)
+    return result([line.loss for line in lines], [line.tokens for line in lines], taken)
 
 
 def stopwatch():
-    "A callback that keeps the time between the ends of steps, and the logged losses."
+    "A callback that keeps the time at the end of each step, and the logged losses."
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):
-        def __init__(self): self.seconds, self.losses = [], []
-        def on_step_begin(self, *args, **more): self.began = time.perf_counter()
-        def on_step_end(self, *args, **more): self.seconds.append(time.perf_counter() - self.began)
+        def __init__(self): self.ends, self.losses = [], []
+        def on_step_end(self, *args, **more): self.ends.append(now())
         def on_log(self, args, state, control, logs=None, **more): self.losses += [logs['loss']] if 'loss' in logs else []
     return Stopwatch()
 
@@ -98,7 +110,7 @@ def plain(folder: Path, batch: int, steps: int, learn: str) -> dict:
     watch = stopwatch()
     with tempfile.TemporaryDirectory() as out:
         InOrder(model=AutoModelForCausalLM.from_pretrained(folder), args=TrainingArguments(**arguments(out, batch, steps)), train_dataset=rows, data_collator=collate, callbacks=[watch]).train()
-    return result(watch.losses, [sum(len(row['source']) + len(row['target']) for row in step) for step in kept], watch.seconds)
+    return result(watch.losses, [sum(len(row['source']) + len(row['target']) for row in step) for step in kept], watch.ends)
 
 
 def trl(folder: Path, batch: int, steps: int, learn: str, packing: bool) -> dict:
@@ -125,7 +137,7 @@ def trl(folder: Path, batch: int, steps: int, learn: str, packing: bool) -> dict
     with tempfile.TemporaryDirectory() as out:
         options = SFTConfig(**arguments(out, size, steps), max_length=LIMIT, packing=packing, completion_only_loss=learn != 'all', gradient_checkpointing=False, dataset_num_proc=None)
         Counting(model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), args=options, train_dataset=Dataset.from_list(rows), processing_class=AutoTokenizer.from_pretrained(folder), callbacks=[watch]).train()
-    return result(watch.losses, counts, watch.seconds)
+    return result(watch.losses, counts, watch.ends)
 
 
 WAYS = {'ours': ours, 'plain': plain, 'trl-padding': lambda *given: trl(*given, packing=False), 'trl-packing': lambda *given: trl(*given, packing=True)}
@@ -140,10 +152,13 @@ def main() -> None:
     parser.add_argument('--vocab', type=int, default=32_000)
     parser.add_argument('--learn', default='target', choices=('target', 'all'))
     parser.add_argument('--ways', default='ours,plain', help='of ' + ', '.join(WAYS))
+    parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--one', default='', help=argparse.SUPPRESS)
     parser.add_argument('--folder', default='', help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
+        import torch
+        torch.set_num_threads(given.threads)
         print('RESULT ' + json.dumps(WAYS[given.one](Path(given.folder), given.batch, given.steps, given.learn)))
         return
     ways = given.ways.split(',') + (['trl-padding', 'trl-packing'] if given.trl else [])
@@ -152,16 +167,17 @@ def main() -> None:
         steps = json.loads(Path(folder, 'steps.json').read_text())
         lengths = [[len(row['source']) + len(row['target']) for row in step] for step in steps]
         padded = sum(len(step) * max(step) for step in lengths)
-        print(f'{given.steps} steps of {given.batch} rows, {sum(map(sum, lengths)):,} tokens; padded {padded:,}: {1 - sum(map(sum, lengths)) / padded:.0%} padding; loss on {given.learn}; CPU, bf16')
+        print(f'{given.steps} steps of {given.batch} rows, {sum(map(sum, lengths)):,} tokens; padded {padded:,}: {1 - sum(map(sum, lengths)) / padded:.0%} padding; loss on {given.learn}; CPU, {given.threads} threads, bf16')
         found = {}
         for way in ways:
-            done = subprocess.run([given.trl if way.startswith('trl') else sys.executable, __file__, '--one', way, '--folder', folder, *[text for name in ('batch', 'steps', 'learn') for text in (f'--{name}', str(getattr(given, name)))]],
+            done = subprocess.run([given.trl if way.startswith('trl') else sys.executable, __file__, '--one', way, '--folder', folder, *[text for name in ('batch', 'steps', 'learn', 'threads') for text in (f'--{name}', str(getattr(given, name)))]],
                                   capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT) if not way.startswith('trl') else ''})
             line = next((line for line in done.stdout.splitlines() if line.startswith('RESULT ')), None)
             if line is None: print(f'{way:12} failed: {done.stderr.strip().splitlines()[-1:]}'); continue
             found[way] = json.loads(line.removeprefix('RESULT '))
-            ratio = f'{found["ours"]["tokens_per_second"] / found[way]["tokens_per_second"]:.2f} times slower than ours' if way != 'ours' and 'ours' in found else ''
-            print(f'{way:12} {found[way]["tokens_per_second"]:>7,} tokens/s  {found[way]["seconds_per_step"]:.3f} s a step  last loss {found[way]["losses"][-1]:.4f}  {ratio}', flush=True)
+            ratio = [f'{found["ours"][name] / found[way][name]:.2f}' for name in ('tokens_per_second', 'tokens_per_cpu_second')] if 'ours' in found else ['', '']
+            print(f'{way:12} {found[way]["tokens_per_second"]:>7,} tokens/s (ours is {ratio[0]} times that)  {found[way]["tokens_per_cpu_second"]:>7,} tokens a processor second ({ratio[1]})  '
+                  f'last loss {found[way]["losses"][-1]:.4f}', flush=True)
         if {'ours', 'plain'} <= set(found):
             print(f'largest difference of the loss between ours and plain in {given.steps} steps: {max(abs(a - b) for a, b in zip(found["ours"]["losses"], found["plain"]["losses"])):.5f}')
 
