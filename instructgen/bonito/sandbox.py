@@ -137,6 +137,15 @@ def _percent_size(text: Any, values: Any) -> int:
     if '%' in _CONVERSION.sub('', text): raise RenderError('template_too_large: a format with a width of four digits or none that can be read')
     return len(text) + 999 * text.count('%') + text.count('%') * written_size(values)
 
+def _call_size(owner: Any, name: str, args: tuple, kwargs: dict) -> int:  # of what a call could make
+    if name in _NO_METHODS: raise SecurityError(f'the method {name} is not there')  # Jinja wraps format, so it has no owner
+    if isinstance(owner, (int, float, bytes)): raise SecurityError(f'the method {name} of a number is not there')
+    if isinstance(owner, str):
+        if name in _SLOW_METHODS and len(owner) * max([len(value) for value in args if isinstance(value, str)] + [1]) > 100 * LARGEST: raise RenderError(f'template_too_large: the arguments of {name}')
+        return _join_size(owner, *args) if name == 'join' else _replace_size(owner, *args) if name == 'replace' else len(owner)
+    growing = isinstance(owner, (list, dict, set)) and name not in _GROWING
+    return written_size(args) + written_size(kwargs) + (len(owner) if growing else 0)
+
 class _Generator(CodeGenerator):
     def _asked(self, node: nodes.Expr, frame: Any, name: str = 'bounded') -> None:
         self.write(f'environment.{name}(')
@@ -228,13 +237,7 @@ class Sandbox(SandboxedEnvironment):
     def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
         "A call, unless it could make too much."
         owner, name = getattr(function, '__self__', None), getattr(function, '__name__', '')
-        if name in _NO_METHODS and not isinstance(function, Macro): raise SecurityError(f'the method {name} is not there')  # Jinja wraps format, so it has no owner
-        if isinstance(owner, (int, float, bytes)): raise SecurityError(f'the method {name} of a number is not there')
-        if isinstance(owner, str):
-            if name in _SLOW_METHODS and len(owner) * max([len(value) for value in args if isinstance(value, str)] + [1]) > 100 * LARGEST: raise RenderError(f'template_too_large: the arguments of {name}')
-            _count(_join_size(owner, *args) if name == 'join' else _replace_size(owner, *args) if name == 'replace' else len(owner))
-        elif isinstance(owner, (list, dict, set)): _count(written_size(args) + (len(owner) if name not in _GROWING else 0))
-        elif not isinstance(function, Macro): _count(written_size(args) + written_size(kwargs))
+        if not isinstance(function, Macro): _count(_call_size(owner, name, args, kwargs))
         made = super().call(context, function, *args, **kwargs)
         return _as_list(made) if isinstance(made, (GeneratorType, zip)) else made
 
