@@ -42,7 +42,7 @@ def test_sentences_in_doubt_are_left_alone(sentence):
     assert not stands_alone(sentence)
 
 
-@pytest.mark.parametrize('sentence', ['Patients who were treated had no fever at all.', 'The farm has 300 cows in 4 barns.', 'Treated cows were sold in May.'])
+@pytest.mark.parametrize('sentence', ['Patients who were treated had no fever at all.', 'The shares of the company need work.', 'Treated cows were sold in May.'])
 def test_clauses_in_doubt_are_left_alone(sentence):
     assert read_clause(sentence) is None
 

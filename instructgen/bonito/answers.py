@@ -9,7 +9,7 @@ __all__ = ['tokens', 'nearest_sentence', 'uncovered', 'find_answer', 'fill_gap',
 import re
 from difflib import SequenceMatcher
 
-from .clauses import find_spans, load_language
+from .clauses import base_forms, find_spans, load_language
 from .questions import GAP
 from ..chunks import split_sentences
 
@@ -20,8 +20,9 @@ _ASKING = frozenset('what who whom when where why how many much percentage perio
 def tokens(
     text: str,      # any text
 ) -> list[str]:     # lower case
-    "Words and numbers; a number keeps its sign and decimals."
-    return [word.lower().rstrip(',') for word in _TOKEN.findall(text)]
+    "Words and numbers; a number keeps its sign and decimals, a verb of the list stands in its base form."
+    forms = base_forms()
+    return [forms.get(word, word) for word in (word.lower().rstrip(',') for word in _TOKEN.findall(text))]
 
 # %% ../../nbs/23_bonito.answers.ipynb #f4b9cc59
 def nearest_sentence(
@@ -46,7 +47,7 @@ def uncovered(
     question: str,   # about it
 ) -> list[str]:      # longest first
     "The stretches of a sentence that a question does not repeat."
-    own, asked = [(match[0].lower().rstrip(','), match.start(), match.end()) for match in _TOKEN.finditer(sentence)], tokens(question)
+    own, asked = [(tokens(match[0])[0], match.start(), match.end()) for match in _TOKEN.finditer(sentence)], tokens(question)
     blocks = SequenceMatcher(None, [word for word, *_ in own], asked, autojunk=False).get_matching_blocks()
     covered = {block.a + i for block in blocks for i in range(block.size)}
     left = [word for word in asked if word not in {own[i][0] for i in covered}]

@@ -9,7 +9,8 @@ __all__ = ['GAP', 'Question', 'inside', 'ask_questions', 'leave_gaps', 'leave_en
 import re
 from dataclasses import dataclass
 
-from .clauses import Clause, find_spans, load_language, read_clause
+from .checks import content_words
+from .clauses import Clause, base_forms, find_spans, load_language, read_clause
 
 # %% ../../nbs/23_bonito.questions.ipynb #a95f406b
 GAP = '____'  # where the answer belongs
@@ -45,7 +46,7 @@ _WITHIN = re.compile(r' (within|for) ((?:a period of |at least |up to )?(?:\w+ \
 _WHY = re.compile(r' (because (?!of course).+|due to .+)$')
 
 def _rest_questions(clause: Clause, name: str) -> list[Question]:  # the answer ends the sentence
-    subject, verb, rest, found = inside(clause.subject, name), clause.verb, clause.rest, []
+    subject, verb, rest, found = inside(clause.subject, name), clause.asks, clause.follows, []
     if re.search(r'\b(?:not|never|only|also|either|both|neither)\b', rest): return []
     clean = not re.search(r'[,;()]', rest)
     if (match := _WHEN.search(rest)) and clean: found.append(Question('question', f'When {verb} {subject} {rest[:match.start()]}?', match[1], 'date'))
@@ -59,16 +60,21 @@ def _rest_questions(clause: Clause, name: str) -> list[Question]:  # the answer 
         elif re.match(r'(?:a|an|the) ', rest) and verb in ('is', 'was') and len(rest.split()) <= 25 and not re.search(r'[;(]', rest):
             found.append(Question('question', f'What {verb} {subject}?', rest, 'phrase'))
         elif re.match(r'to [a-z]+', rest) and re.search(r'\b(?:aim|purpose|objective|goal|intent|task|intention)\b', clause.subject): found.append(Question('question', f'What {verb} {subject}?', rest, 'phrase'))
+    elif clause.base in load_language(name)['asked_objects'].split() and 3 <= len(clause.rest.split()) <= 25 and not re.search(r'[;(:]', rest):
+        found.append(Question('question', f'What {verb} {subject} {clause.base}?', clause.rest, 'phrase'))
+    elif clause.base == 'have' and (number := re.match(r'(\d[\d,]*) ((?:[a-z]+ )?[a-z]{3,}s)(?: (?:in|with|on|at) [^,;()\d]+)?$', clause.rest)):
+        found.append(Question('question', f'How many {number[2]} {verb} {subject} have{clause.rest[number.end(2):]}?', number[1], 'number'))
     return found
 
 def _subject_question(clause: Clause, name: str) -> list[Question]:  # the answer is the subject
     words, subject = load_language(name), clause.subject
-    head = re.split(r' (?:of|in|for|with|to|from|on|by|at|between|under|among) ', subject)[0].split()[-1].lower().strip('"”')
+    head = re.split(r' (?:of|in|for|with|to|from|on|by|at|between|under|among) ', subject)[0].split()[-1].strip('"”')
     if re.match(r'(?:(?:the )?(?:authors?|values?|results?|problem|idea|reason)$|there\b|no\b|nothing\b|more\b)', subject, re.I) or len(subject.split()) > 9 or re.search(r'\d', subject): return []
-    if not 4 <= len(clause.rest.split()) <= 30 or re.search(r'\b(?:not|its|their|his|her|itself|themselves|they|it|also|and (?:is|are|was|were|has|have|had))\b', clause.rest): return []
-    asks = 'Who' if head in words['persons'].split() else 'Who or what' if re.search(r'(?:[eo]rs?|ists?|ants?|agency|company|council|committee|team|groups?)$', head) or subject[0].isupper() and subject.istitle() else 'What'
+    if not 4 <= len(clause.rest.split()) <= 30 or re.search(r'\b(?:not|its|their|his|her|itself|themselves|they|it|also|and (?:[^,]+ )?(?:is|are|was|were|has|have|had))\b|, (?:but|and|so|yet) |;', clause.rest): return []
+    asks = 'Who' if head.lower() in words['persons'].split() else 'Who or what' if re.search(r'(?:[eo]rs?|ists?|ants?|agency|company|council|committee|team|groups?|parties|party|entity|entities)$', head.lower()) or head[:1].isupper() and subject.split()[0].lower() not in words['small_words'].split() else 'What'
     verb = {'are': 'is', 'were': 'was', 'have': 'has', 'am': 'is'}.get(clause.verb, clause.verb)
-    if verb != clause.verb and re.match(r'(?:\w+ )?(?:a|an|the|\w+s)\b(?! \w+ed)', clause.rest): return []  # what is members of
+    if clause.turned == 'do': verb = words['verbs'][clause.base].split()[1]
+    if not clause.base and verb != clause.verb and re.match(r'(?:\w+ )?(?:a|an|the|\w+s)\b(?! \w+ed)', clause.rest): return []  # what is members of
     if clause.verb in ('is', 'are', 'was', 'were') and re.match(r'(?:a|an|the|one|to|[\d$€£])\b', clause.rest): return []
     return [Question('question', f'{asks} {verb} {clause.rest}?', subject if subject.split()[0].lower() not in ('the', 'a', 'an') else subject, 'phrase')]
 
@@ -83,6 +89,12 @@ def ask_questions(
     return [question for question in found if sentence.count(question.answer) == 1 and question.answer.lower() not in question.text.lower() and len(question.text.split()) >= 4]
 
 # %% ../../nbs/23_bonito.questions.ipynb #d13a8a0a
+_NUMBERED = re.compile(r'(?:\b(?:[Ss]ections?|[Pp]aragraphs?|[Cc]lauses?|[Aa]rticles?|[Pp]arts?|[Ee]xhibits?|[Ss]chedules?|[Aa]nnex|[Aa]ppendix|[Ii]tems?|[Cc]hapters?|[Vv]ersions?|[Tt]ype|[Pp]hase|[Gg]rade|[Ll]evel|[Gg]roups?|[Ss]ubject to)\s(?:[\w.()]+(?:,| and| or)\s)*'
+                       r'|(?<!^)\b[A-Z][\w.]* |\d,? (?:and |or )?|[(+\[])$')
+
+def _names_a_thing(sentence: str, start: int, end: int) -> bool:  # a number as in 'Section 4', 'Windows 98', 'groups 2, 3 and 5', '(y+1)'
+    return bool(_NUMBERED.search(sentence[:start]) or re.match(r'[+)\]]|,? (?:and |or )?\d| \([a-z]+\) and \d', sentence[end:]))
+
 def leave_gaps(
     sentence: str,      # that stands alone
     name: str = 'en',   # language
@@ -92,10 +104,18 @@ def leave_gaps(
     for span in find_spans(sentence, name):
         answer, rest = sentence[span.start:span.end], f'{sentence[:span.start]}{GAP}{sentence[span.end:]}'
         if answer.lower() in rest.lower() or span.start == 0 or len(answer) < 2 and span.kind != 'number': continue
+        if span.kind == 'number' and _names_a_thing(sentence, span.start, span.end): continue
+        if span.kind == 'name' and (re.search(r'\b[Tt]his $|[A-Z][\w-]* $', sentence[:span.start]) or re.match(r' \d', sentence[span.end:])): continue
         found.append(Question('gap', rest, answer, span.kind))
     return found
 
 # %% ../../nbs/23_bonito.questions.ipynb #24696545
+_BORDERS = re.compile(r'(?<!prior)(?<!due)(?<!according)(?<!subject)(?<!relative)(?<!such)(?<!well)(?<!based)(?<!as)(?<!up)(?<!out)\s(?=(?:to|in|on|for|with|from|at|by|into|under|within|that|because|if|when|unless|until|as)\s)')  # where a sentence may be cut
+
+def _says_enough(beginning: str, name: str, least: int = 3) -> bool:  # to be the beginning of one sentence only
+    words = [word for word in content_words(beginning) if word not in load_language(name)['auxiliaries'].split()]
+    return len(words) >= least and not re.search(r'\b(?:and|or|but|not|also|as|than)\s*$', beginning)
+
 def leave_ending(
     sentence: str,      # that stands alone
     name: str = 'en',   # language
@@ -104,9 +124,11 @@ def leave_ending(
     clause = read_clause(sentence, name)
     if not clause: return []
     cut = sentence.index(clause.rest, len(clause.subject) + len(clause.verb))
-    answer, words = sentence[cut:].rstrip('.'), clause.rest.split()
+    places = [cut, *(match.end() for match in _BORDERS.finditer(sentence, cut))]
+    cut = next((place for place in places if _says_enough(sentence[:place], name) and len(sentence[place:].split()) >= 3), cut)
+    answer, words = sentence[cut:].rstrip('.'), sentence[cut:].split()
     if re.search(r'\b(?:it|they|them)\b', clause.rest): return []
-    if not 3 <= len(words) <= 25 or len(clause.subject.split()) < 2: return []
+    if not 3 <= len(words) <= 25 or not _says_enough(sentence[:cut], name): return []
     return [Question('ending', sentence[:cut].strip(), answer, 'phrase')]
 
 
@@ -135,6 +157,30 @@ def nearby_numbers(
 def _fit_article(before: str, word: str) -> str:  # 'an increased' becomes 'a decreased'
     return re.sub(r'\b([Aa])n? $', r'\1n ' if word[0] in 'aeiou' else r'\1 ', before)
 
+def _main_verb(sentence: str, name: str) -> re.Match | None:  # the first auxiliary, if no other clause can be before it
+    words = load_language(name)
+    match = re.search(rf'\b(?:{"|".join([*words["auxiliaries"].split(), "do", "does", "did", "cannot"])})\b', sentence)
+    if not match or match[0] not in [*words['main_verbs'].split(), 'do', 'does', 'did']: return None
+    before = set(re.findall(r"[a-z’']+", sentence[:match.start()].lower()))
+    other = before & {*words['clause_words'].split(), *words['finite_verbs'].split(), *(form for forms in words['verbs'].values() for form in forms.split()[1:2])}
+    return None if other or not before else match
+
+def _without_not(sentence: str, name: str) -> str:  # '' if it has no plain 'not'
+    match, negations = _main_verb(sentence, name), load_language(name)['negations'].split()
+    if not match or sum(word in negations and word != 'without' for word in re.findall(r'[a-z]+', sentence.lower())) != 1: return ''
+    before, after = sentence[:match.start()], sentence[match.end():]
+    if match[0] == 'cannot': return f'{before}can{after}'
+    if not after.startswith(' not ') or re.match(r' not (?:only|just|merely|necessarily|yet)\b', after): return ''
+    verb, _, rest = after[5:].partition(' ')
+    if match[0] in ('do', 'does', 'did') and verb not in base_forms(name): return ''
+    if match[0] in ('do', 'does', 'did'): return f'{before}{load_language(name)["verbs"][base_forms(name)[verb]].split()[("do", "does", "did").index(match[0])]} {rest}'
+    return f'{before}{match[0]}{after[4:]}'
+
+def _with_not(sentence: str, name: str) -> str:  # '' where the verb is not plain
+    match = _main_verb(sentence, name)
+    if not match or match[0] in ('do', 'does', 'did', 'cannot', 'is', 'are', 'was', 'were') or re.search(r'\bnot\b', sentence) or sentence.count(',') > 2: return ''
+    return f'{sentence[:match.end()]} not{sentence[match.end():]}'
+
 def contradict(
     sentence: str,      # that stands alone and is true
     text: str,          # where it stands
@@ -144,16 +190,18 @@ def contradict(
     found, words = [], load_language(name)
     for span in find_spans(sentence, name):
         answer = sentence[span.start:span.end]
-        if span.kind == 'name' or re.search(r'(?:at least|at most|up to|more than|less than|over|under|about|approximately|nearly|PEP|Python|version|section|type|phase|grade|level)\s$', sentence[:span.start], re.I): continue
+        if span.kind == 'name' or span.kind == 'number' and _names_a_thing(sentence, span.start, span.end) or re.search(r'(?:at least|at most|up to|more than|less than|over|under|about|approximately|nearly|PEP|Python|version|section|type|phase|grade|level)\s$', sentence[:span.start], re.I): continue
         found += [sentence[:span.start] + other + sentence[span.end:] for other in nearby_numbers(answer, text)[:1]]
-    for pair in words['opposites']:
+    for pair in words['opposites'] if not set(re.findall(r'[a-z]+', sentence.lower())) & set(words['negations'].split()) else ():
         for one, other in (pair, pair[::-1]):
-            if len(re.findall(rf'\b(?:{one}|{other})\b', sentence)) == 1 and (match := re.search(rf'\b{one}\b', sentence)): found.append(_fit_article(sentence[:match.start()], other) + other + sentence[match.end():])
+            if len(re.findall(rf'\b(?:{one}|{other})\b', sentence)) == 1 and (match := re.search(rf'\b{one}\b(?!(?: [\w-]+){{1,4}} \([A-Z]{{2}})', sentence)): found.append(_fit_article(sentence[:match.start()], other) + other + sentence[match.end():])
     clause = read_clause(sentence, name)
-    if not clause or re.search(r'\b(?:no|never|only|unless|except|either|but|cannot|without|nor|other than)\b', sentence, re.I): return found
+    if denied := _without_not(sentence, name): return [*found, denied]
+    if re.search(r'\b(?:no|never|only|unless|except|either|but|cannot|without|none|nor|other than|DO NOT)\b', sentence, re.I): return found
+    if not clause: return [*found, denied] if (denied := _with_not(sentence, name)) else found
     head = f'{clause.subject} {clause.verb}'
-    if clause.rest.startswith('not ') and not re.search(r'\b(?:not|might|could|would)\b', clause.rest[4:]): found.append(f'{head}{sentence[len(head) + 4:]}')
-    elif not re.search(r'\bnot\b', sentence) and not re.match(r'(?:might|could|would)$', clause.verb):
+    if clause.base: return [*found, f'{clause.subject} {clause.turned} not {clause.base}{sentence[len(head):]}'] if sentence.startswith(head) and not re.search(r'\bnot\b', sentence) else found
+    if not re.search(r'\bnot\b', sentence) and not re.match(r'(?:might|could|would)$', clause.verb):
         if clause.verb != 'may' or clause.rest.split()[0] in words['permissions'].split(): found.append(f'{head} not{sentence[len(head):]}')
     return found
 

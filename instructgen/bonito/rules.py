@@ -46,17 +46,25 @@ def _write_exqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
         found = [(kind, question.text, question.answer, ()) for sentence in sentences for question in make(sentence)]
         yield from sorted(found, key=lambda task: _rank('exqa', text, task[1]))
 
+_SECOND = re.compile(r'\b(?:and|or|but) (?:also |then )?(?:is|are|was|were|has|have|had|can|could|may|must|shall|should|will|would|do|does|did)\b')  # a verb that a question does not turn
+
+def _as_question(statement: str) -> str:  # '' where the clause is not plain
+    clause = read_clause(statement)
+    if not clause or clause.subject in ('We', 'You') or ' not ' in f' {clause.rest[:12]}' or _SECOND.search(clause.rest): return ''
+    return f'{clause.asks.capitalize()} {inside(clause.subject)} {clause.follows}?'
+
 def _write_ynqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
     found = []
     for sentence in sentences:
         wrong = sorted(contradict(sentence, text), key=lambda statement: _rank(text, statement))[:1]
-        for statement, label in ((sentence, 'yes'), *((statement, 'no') for statement in wrong)):
-            clause = read_clause(statement)
-            if clause and clause.subject not in ('We', 'You') and ' not ' not in f' {clause.rest[:12]}' and not re.search(r',', clause.subject):
-                found.append(('yes_question', f'{clause.verb.capitalize()} {inside(clause.subject)} {clause.rest}?', label, ()))
+        if not wrong: continue  # a sentence that could only be affirmed would give its label away
+        pair = ((sentence, 'yes'), (wrong[0], 'no'))
+        asked = [_as_question(statement) for statement, _ in pair]
+        for (statement, label), question in zip(pair, asked):
+            if all(asked): found.append(('yes_question', question, label, ()))  # both in one form, for else the form would give the label away
             elif _rank('labels', text, sentence) % 2: found.append(('yes_statement', statement, label, ()))
             else: found.append(('true_statement', statement, {'yes': 'true', 'no': 'false'}[label], ()))
-    liked = ('no', 'false') if _rank('label', text) % 100 < 60 else ('yes', 'true')  # more texts allow a yes than a no
+    liked = ('no', 'false') if _rank('label', text) % 2 else ('yes', 'true')
     order = sorted(found, key=lambda task: (task[2] not in liked, _rank('ynqa', text, task[1])))
     first, second = [task for task in order if task[2] in liked], [task for task in order if task[2] not in liked]
     for place in range(max(len(first), len(second))): yield from first[place:place + 1] + second[place:place + 1]
