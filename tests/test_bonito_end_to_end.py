@@ -1,12 +1,14 @@
 """Bonito's reports: the same dataset by every way in, through a server, after kill -9 with resume, and from sixty documents."""
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 from instructgen.bonito.config import BonitoConfig, gather_contexts
 from instructgen.bonito.dataset import build_bonito, read_generations
 from instructgen.bonito.tables import check_funnel
-from instructgen.records import Context
+from instructgen.records import Context, Rejected
 from instructgen.report import report_path, run_report
 from instructgen.run_tables import drops_table, read_lines
 from instructgen.store import open_run, read_dataset, read_manifest
@@ -65,9 +67,16 @@ def kill(process: subprocess.Popen) -> None:
 
 @pytest.fixture(autouse=True)
 def own_outputs(tmp_path, monkeypatch):
-    "A ledger of each test's own, and one thread, with which small models are quickest on a busy machine."
+    "A ledger of each test's own."
     monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    "In every kernel and process: two threads wait for each other on a busy machine."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('OMP_NUM_THREADS', '1')
+        yield
 
 
 @pytest.fixture(scope='module')
@@ -150,7 +159,8 @@ def test_kill_and_resume_leave_the_same_folder(tmp_path):
         assert done.returncode == 0, done.stderr
         assert before - asked < asked and sum(server.counts.requests.values()) - asked <= asked + 2  # again is asked at most what was in flight
     assert content(tmp_path/'undisturbed') == content(tmp_path/'killed')
-    assert read_manifest(tmp_path/'killed')['status'] == 'complete'
+    manifest = read_manifest(tmp_path/'killed')
+    assert manifest['status'] == 'complete' and manifest['llm']['hits'] >= before - asked - 2 > 0
 
 
 # ---- through weights on this machine
@@ -159,10 +169,14 @@ SENTENCES = [f'The keeper of lock {n} opens the gate at {n} in the morning. Who 
 
 
 @pytest.fixture(scope='module')
-def base(tmp_path_factory) -> Path:
-    "A small model with random weights that sees 1,024 tokens."
+def base(tmp_path_factory) -> Iterator[Path]:
+    "A small model with random weights that sees 1,024 tokens; on one thread, because two wait for each other on a busy machine."
+    import torch
     from instructgen.tiny import make_tiny_model
-    return make_tiny_model(SENTENCES, tmp_path_factory.mktemp('base')/'tiny', vocab=400, hidden=32, layers=1, context=1024)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield make_tiny_model(SENTENCES, tmp_path_factory.mktemp('base')/'tiny', vocab=400, hidden=32, layers=1, context=1024)
+    torch.set_num_threads(threads)
 
 
 def answers_kept(ledger: Path) -> int:
@@ -232,18 +246,11 @@ def test_more_draws_leave_the_first_ones_as_they_were(tmp_path):
 
 def test_label_share_caps_the_most_frequent_label(tmp_path):
     make(tmp_path/'free', task_types='ynqa', limit=60)
-    make(tmp_path/'capped', task_types='ynqa', limit=60, label_share=.55)
+    make(tmp_path/'capped', task_types='ynqa', limit=60, label_share=.3)
     shares = {name: Counter(read_dataset(tmp_path/name)['output'].cast('string').to_pylist()) for name in ('free', 'capped')}
-    for name in shares: print(name, shares[name])
-    assert max(shares['capped'].values()) <= .55 * sum(shares['capped'].values())
+    assert max(shares['free'].values()) > .3 * sum(shares['free'].values()) and max(shares['capped'].values()) <= .3 * sum(shares['capped'].values())
     dropped = {done.id for done in read_generations(tmp_path/'capped') if done.reason == 'label_cap'}
-    assert len(dropped) == sum(shares['free'].values()) - sum(shares['capped'].values())
-
-
-def test_hash_seed_does_not_change_the_result(tmp_path):
-    program = 'import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from test_bonito_end_to_end import make; make(Path(sys.argv[1]), draws=2)'
-    for seed in ('1', '2'): subprocess.run([sys.executable, '-c', program, str(tmp_path/seed), str(TESTS)], check=True, env={**os.environ, 'PYTHONHASHSEED': seed})
-    assert content(tmp_path/'1') == content(tmp_path/'2')
+    assert 0 < len(dropped) == sum(shares['free'].values()) - sum(shares['capped'].values())
 
 
 @pytest.mark.parametrize('wrong, told', [
@@ -259,3 +266,108 @@ def test_texts_that_are_not_there(tmp_path):
     (tmp_path/'table.csv').write_text('body,label\n' + ''.join(f'"The keeper opened the gate at {n} and wrote it down in the book that lies on the table of the lock house.",{n}\n' for n in range(3)))
     for contexts, column, told in ((tmp_path/'empty', '', 'the place is empty'), (tmp_path/'table.csv', 'text', "no column 'text', it has body, label"), (tmp_path/'gone', '', 'nothing at')):
         with pytest.raises((ValueError, FileNotFoundError), match=told): gather_contexts(BonitoConfig(contexts=str(contexts), column=column))
+
+
+# ---- sixty documents
+
+@pytest.fixture(scope='module')
+def archive(tmp_path_factory) -> Path:
+    "Sixty documents in five formats and folders, and three files that no text can come from."
+    from test_documents import THINGS, fpdf, make_docx, make_pdf, pypdf, story
+    home = tmp_path_factory.mktemp('archive')/'archive'
+    for folder in ('books', 'letters', 'pages', 'notes', 'plain', 'broken'): (home/folder).mkdir(parents=True)
+    for i in range(12):
+        make_pdf(home/'books'/f'book{i:02}.pdf', 4, 'Water Company of Milltown - internal', first=4 * i)
+        make_docx(home/'letters'/f'letter{i:02}.docx', i)
+        (home/'pages'/f'page{i:02}.html').write_text(f'<html><body><nav>Home</nav><h1>Town {i}</h1><h2 id="sec-{i}">The {THINGS[i % 10]}</h2><p>{story(700 + i)}</p></body></html>')
+        (home/'notes'/f'note{i:02}.md').write_text(f'# Diary {i}\n\n## Day {i}\n\n{story(800 + i)}\n')
+        (home/'plain'/f'plain{i:02}.txt').write_text(f'CHAPTER {i}\n\n{story(900 + i)}\n')
+    pages = {name: fpdf.FPDF() for name in ('scan', 'locked')}
+    for pdf in pages.values(): pdf.add_page()
+    pages['scan'].rect(20, 20, 100, 100, style='F')  # a picture of a page has no words
+    pages['locked'].set_font('Times', '', 11)
+    pages['locked'].multi_cell(0, 5, story(1))
+    for name, pdf in pages.items(): pdf.output(str(home/'broken'/f'{name}.pdf'))
+    writer = pypdf.PdfWriter(clone_from=home/'broken'/'locked.pdf')
+    writer.encrypt('secret', algorithm='RC4-128')
+    writer.write(home/'broken'/'locked.pdf')
+    (home/'broken'/'empty.pdf').write_bytes(b'')
+    return home
+
+
+@pytest.fixture(scope='module')
+def archive_run(archive, tmp_path_factory) -> Path:
+    return run_report('bonito_data', out=str(tmp_path_factory.mktemp('archive')/'run'), contexts=str(archive), license='cc0-1.0', draws=2)
+
+
+def test_sixty_documents_have_a_row_each(archive, archive_run):
+    import pandas as pd
+    counts, table = read_manifest(archive_run)['counts'], pd.read_csv(archive_run/'tables'/'documents.csv')
+    names = {f'archive/{path.relative_to(archive).as_posix()}' for path in archive.rglob('*') if path.is_file() and path.parent.name != 'broken'}
+    assert len(names) == 60 and set(table.document) == names and len(table) == 60
+    assert (table.texts >= 1).all() and (table.covered > .5).all() and (table.used <= table.covered + 1e-9).all()
+    assert table.examples.sum() == counts['examples'] > 60
+    assert check_funnel(archive_run, counts) == 2 * counts['contexts']
+
+
+def test_broken_documents_are_named(archive_run):
+    broken = {Path(drop.where or drop.id).name: drop for drop in read_lines(archive_run, Rejected) if 'broken' in f'{drop.id} {drop.where}'}
+    assert {name: (drop.kind, drop.rule) for name, drop in broken.items()} == {name: ('source', rule) for name, rule in (('scan.pdf', 'scanned_pdf'), ('locked.pdf', 'encrypted_pdf'), ('empty.pdf', 'empty'))}
+    page = (archive_run/'report.html').read_text()
+    assert all(rule in page for rule in ('scanned_pdf', 'encrypted_pdf'))
+
+
+def test_examples_lead_back_to_page_and_heading(archive, archive_run):
+    from test_documents import pypdf
+    contexts = {context.text: context for context in read_lines(archive_run, Context)}
+    rows, kinds, pages = read_dataset(archive_run).to_pylist(), Counter(), {}
+    for row in rows:
+        context = contexts[row['context']]
+        kinds[Path(context.document).suffix] += 1
+        assert row['url'] == context.url and row['license'] == 'cc0-1.0' and context.heading
+        if not context.document.endswith('.pdf'): continue
+        assert row['url'] == f'{context.document}#page={context.page}' and context.heading.startswith('The ')
+        if row['url'] not in pages: pages[row['url']] = ' '.join(pypdf.PdfReader(archive/context.document).pages[context.page - 1].extract_text().split())
+        assert ' '.join(context.text.split())[:80] in pages[row['url']] and context.heading in pages[row['url']]
+    assert set(kinds) == {'.pdf', '.docx', '.html', '.md', '.txt'} and min(kinds.values()) >= 6 and len({row['url'] for row in rows if '#page=2' in row['url']}) >= 6
+    ways = {Path(context.document).name: (context.heading, context.url) for context in contexts.values()}
+    assert ways['page03.html'] == ('Town 3 > The bell tower', 'pages/page03.html#sec-3') and ways['note05.md'] == ('Diary 5 > Day 5', 'notes/note05.md#day-5')
+    assert ways['plain04.txt'][0] == 'CHAPTER 4' and ways['letter02.docx'][0].startswith('Letters of Cyril > Letter 2-')
+
+
+# ---- a generator made on the way
+
+TINY = {'hidden': 32, 'layers': 1, 'steps': 6, 'limit': 4, 'draws': 1, 'rows': 20}
+
+
+@pytest.fixture(scope='module')
+def model_run(tmp_path_factory) -> Path:
+    return run_report('bonito_model', out=str(tmp_path_factory.mktemp('model')/'run'), **TINY)
+
+
+def test_a_generator_from_templates_to_examples(model_run):
+    counts, page = read_manifest(model_run)['counts'], (model_run/'report.html').read_text()
+    assert read_manifest(model_run)['status'] == 'complete' and counts['asked'] == TINY['limit']
+    for name in ('ctga/manifest.json', 'ctga/dataset/data', 'model/config.json', 'model/instructgen.json', 'generations.jsonl', 'report.ipynb'): assert (model_run/name).exists(), name
+    assert 'A demonstration: a model of' in page and 'Nothing below says what the method can do' in page
+    assert counts['ctga'] == len(read_dataset(model_run/'ctga')) > 100
+    assert len((model_run/'model'/'train_log.csv').read_text().splitlines()) == 1 + TINY['steps']
+
+
+def test_kill_in_training_and_resume_give_the_same_generator(model_run, tmp_path):
+    words = [*COMMAND, 'run', 'bonito_model', *(word for name, value in TINY.items() for word in ('-p', name, str(value))), '--out', str(tmp_path/'run')]
+    process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path/'run'/'model').exists() and process.poll() is None: time.sleep(.005)
+    kill(process)
+    assert not (tmp_path/'run'/'model'/'config.json').exists() and not (tmp_path/'run'/'generations.jsonl').exists()
+    run_report('bonito_model', out=str(tmp_path/'run'), resume=True)
+    assert read_manifest(tmp_path/'run')['status'] == 'complete'
+    one, other = ({path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted((folder/'ctga'/'dataset'/'data').glob('*.parquet'))} for folder in (model_run, tmp_path/'run'))
+    assert one == other and (model_run/'model'/'model.safetensors').read_bytes() == (tmp_path/'run'/'model'/'model.safetensors').read_bytes()
+    assert content(model_run) == content(tmp_path/'run')
+
+
+def test_a_checkpoint_without_a_tokenizer_is_told(base, tmp_path):
+    shutil.copytree(base, tmp_path/'model', ignore=shutil.ignore_patterns('tokenizer*'))
+    with pytest.raises(RuntimeError, match='has no tokenizer: want one of'): run_report('bonito_data', out=str(tmp_path/'run'), llm=f'local:{tmp_path}/model', **SMALL)
+    assert read_manifest(tmp_path/'run')['status'] == 'failed'
