@@ -13,6 +13,7 @@ import base64
 import difflib
 import html
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -338,6 +339,7 @@ def open_report(
     values: Mapping[str, Any], # the notebook's own names: pass globals(); what is not a parameter is ignored
 ) -> Report:                   # open and recording; FileExistsError if `out` holds a run and `resume` is off
     "Open the run folder of a report and record what its cells show."
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait give the processor away; read when torch is first imported
     known = report_parameters(report)
     given = {name: cast_value(known[name], values[name]) for name in known if name in values}
     out, resume = given.pop('out', ''), given.pop('resume', False)
