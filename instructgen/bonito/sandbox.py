@@ -308,7 +308,7 @@ def template_environment(
     def write(value: Any) -> str:
         if isinstance(value, str): return shorten(value, cut)
         if strict and (value is None or value != value): raise RenderError('null_field: a value is null')
-        if strict and isinstance(value, Undefined) and value._undefined_name is not None: raise RenderError(f'no_field: there is no {value._undefined_name}')
+        if strict and isinstance(value, Undefined) and value._undefined_hint is None: raise RenderError(f'no_field: there is no {value._undefined_name}')
         if not isinstance(value, (int, float, Undefined)): _count(written_size(value))
         text = str(value)
         if _ADDRESS.search(text) and not isinstance(value, Undefined): raise RenderError(f'template_failed: it writes {text:.60}')  # another text in each process
