@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,7 +13,7 @@ from instructgen.bonito.clauses import fit_sentences, read_clause, stands_alone
 from instructgen.bonito.format import (build_answer_prompt, build_task_prompt, fill_context, find_task_type, format_answer_input, format_input, split_output,
                                        split_reply)
 from instructgen.bonito.generate import generate_examples
-from instructgen.bonito.questions import ask_questions, contradict, nearby_numbers
+from instructgen.bonito.questions import ask_questions, contradict, leave_ending, leave_gaps, nearby_numbers
 from instructgen.bonito.rules import answer, write_task
 from instructgen.contexts import read_contexts
 from instructgen.llm import Request, RulesLLM, Sampling, open_llm
@@ -31,6 +32,9 @@ FARM = ('The barn of the farm has 300 cows in 2 herds. The old barn was sold by 
     ('The tenant shall notify the landlord within 30 days.', 'Within what period shall the tenant notify the landlord?', '30 days'),
     ('The tenant shall notify the landlord about the old barn.', 'Who shall notify the landlord about the old barn?', 'The tenant'),
     ('The aim of this study was to compare two drugs.', 'What was the aim of this study?', 'to compare two drugs'),
+    ('The policy covers the loss of the barn by fire.', 'What does the policy cover?', 'the loss of the barn by fire'),
+    ('The new barn has 12 doors.', 'How many doors does the new barn have?', '12'),
+    ('The tenant agrees to pay for the repair of the barn.', 'Who agrees to pay for the repair of the barn?', 'The tenant'),
     ('The register was rejected because it slowed the parser down.', 'Why was the register rejected?', 'because it slowed the parser down')])
 def test_questions(sentence, question, found):
     assert (question, found) in [(asked.text, asked.answer) for asked in ask_questions(sentence)]
@@ -45,6 +49,37 @@ def test_sentences_in_doubt_are_left_alone(sentence):
 @pytest.mark.parametrize('sentence', ['Patients who were treated had no fever at all.', 'The shares of the company need work.', 'Treated cows were sold in May.'])
 def test_clauses_in_doubt_are_left_alone(sentence):
     assert read_clause(sentence) is None
+
+
+@pytest.mark.parametrize('sentence, verb, turned', [('The tenant pays 450 euros a month.', None, ''), ('The lease covers the barn and its doors.', 'covers', 'does'), ('We share your data with the bank.', 'share', 'do'),
+                                                    ('The board adopted the third proposal.', 'adopted', 'did'), ('The cows adopted by the farm are old.', None, ''), ('The idioms used to do so are old.', None, ''),
+                                                    ('The use of barns requires a permit.', None, ''), ('The shares of the bank hold their value.', None, ''), ('The farm has shown good results.', 'has', '')])
+def test_full_verbs(sentence, verb, turned):
+    clause = read_clause(sentence)
+    assert (clause.verb, clause.turned) == (verb, turned) if verb else clause is None
+
+
+@pytest.mark.parametrize('sentence, denied', [
+    ('The lease covers the barn.', 'The lease does not cover the barn.'), ('We share your data with the bank.', 'We do not share your data with the bank.'),
+    ('The tenant shall not sell the barn without a permit.', 'The tenant shall sell the barn without a permit.'), ('The farm does not include the barn.', 'The farm includes the barn.'),
+    ('Cows and calves shall be counted in May.', 'Cows and calves shall not be counted in May.'), ('The tenant cannot sell the old barn.', 'The tenant can sell the old barn.')])
+def test_denials(sentence, denied): assert denied in contradict(sentence, '')
+
+
+@pytest.mark.parametrize('sentence', ['The tenant shall not only pay but also repair.', 'Neither tenant shall sell the barn.', 'The tenant shall pay only in cash.', 'See the rule that tenants shall obey in Section 4.',
+                                      'The rule of Section 4 may apply to barns.', 'Groups 2 (cows) and 3 (calves) might be healthy.'])
+def test_what_cannot_be_denied(sentence): assert contradict(sentence, '') == []
+
+
+@pytest.mark.parametrize('sentence, texts', [
+    ('The tenant may leave by Section 4 alone.', []), ('The barn opens in 2.x.(y+1) days of summer.', []), ('Sections 1, 2, 3 and 5 survive the lease.', []), ('The system ran on Windows 98 alone.', []),
+    ('The barn of Leeds has 300 cows.', ['The barn of ____ has 300 cows.', 'The barn of Leeds has ____ cows.'])])
+def test_gaps(sentence, texts): assert [gap.text for gap in leave_gaps(sentence)] == texts
+
+
+@pytest.mark.parametrize('sentence, beginning', [
+    ('The tenant shall pay the rent to the bank of Leeds.', 'The tenant shall pay the rent'), ('The average age of the cows was ten years in spring.', 'The average age of the cows was'), ('The tenant shall go to the bank.', None)])
+def test_endings_name_their_sentence(sentence, beginning): assert [ending.text for ending in leave_ending(sentence)] == [beginning] * bool(beginning)
 
 
 def test_statements_that_contradict():
@@ -115,3 +150,10 @@ def test_yield_on_real_data(shared_data, name, column, least):
     tasks = [write_task('exqa', context.text) for context in contexts]
     assert sum(task is not None for task in tasks) >= least * len(contexts)
     assert all(fit_sentences(context.text) for context, task in zip(contexts, tasks) if task)
+
+
+def test_labels_are_balanced_and_not_told_by_the_form(shared_data):
+    contexts = [context for context in read_contexts(str(shared_data / 'hub' / 'pubmed_qa')) if isinstance(context, Context)][:150]
+    counts = Counter(label for context in contexts if (task := write_task('ynqa', context.text)) for label in [task[1]])
+    assert .35 < (counts['yes'] + counts['true']) / counts.total() < .65
+    for one, other in (('yes', 'no'), ('true', 'false')): assert min(counts[one], counts[other]) > .25 * (counts[one] + counts[other])

@@ -38,7 +38,7 @@ def base_forms(
 def _patterns(name: str) -> dict[str, re.Pattern]:
     words = load_language(name)
     lean = '|'.join(words['leaning'].split())
-    return {'leaning': re.compile(rf'(?:{lean})\b', re.I), 'place': re.compile(words['places_in_text'], re.I), 'odd': re.compile(r'''[`|*{}<>=\\#_~^•;:@]|https?|www\.|\.\.|--|\b[a-z]+[A-Z]|\w\(|\d\.\s\d|\)\(|(?:^|\s)[’'"]s\b'''),
+    return {'leaning': re.compile(rf'(?:{lean})\b', re.I), 'place': re.compile(words['places_in_text'], re.I), 'odd': re.compile(r'''/ |[`|*{}<>=\\#_~^•;:@]|https?|www\.|\.\.|--|\b[a-z]+[A-Z]|\w\(|\d\.\s\d|\)\(|(?:^|\s)[’'"]s\b'''),
             'second': re.compile(rf'(?:\band|\bor|\bbut|,)\s(?:then |also |thus )?(?:{"|".join([*words["auxiliaries"].split(), *words["finite_verbs"].split(), *(form for forms in words["verbs"].values() for form in forms.split()[1:])])})\b'),  # another verb of the same subject
             'auxiliary': re.compile(rf'\b(?:{"|".join(words["auxiliaries"].split())})\b'), 'finite': re.compile(rf'\b(?:{"|".join(words["finite_verbs"].split())})\b')}
 
@@ -54,7 +54,7 @@ def stands_alone(
     if any(sentence.count(a) != sentence.count(b) for a, b in ('()', '[]', '“”')) or sentence.count('"') % 2: return False
     if '?' in sentence or '!' in sentence or re.search(r'\[[^\]]*\]', sentence): return False
     if sum(word.isupper() and len(word) > 3 for word in words) > 3 or sum(word[:1].isupper() for word in words) > .6 * len(words): return False
-    if re.match(r'[A-Z]\.[ ,]|[IVX]+\. |(?:Is|Are|Was|Were|Has|Have|May|Shall|Must|Will|Can) |To [^,]+$|(?:[A-Z][\w’\']*,?\s){4}|(?:[A-Z][\w’\']*\s){1,6}(?:We|Our|The|You|Your|If|When|This|It|By|To|A|An|Some)\b', sentence): return False  # a list's letter, a heading run into its text
+    if re.match(r'[A-Z]\.[ ,]|[IVX]+\. |(?:Is|Are|Was|Were|Has|Have|May|Shall|Must|Will|Can) |To [^,]+$|(?:[A-Z][\w’\']*,?\s){4}|(?:[A-Z][\w’\']*\s){1,6}(?:We|Our|The|You|Your|If|When|This|It|By|To|A|An|Some)\b', sentence) or re.search(r'[a-z] (?:[A-Z]\w*\s)+(?:From|We|Our|You|Your|If|When|It|These|How|What|By|To)\b', sentence): return False  # a list's letter, a heading run into its text
     main = re.split(r',?\s(?:who|which|that|whose|whom)\s', sentence)[0]  # a fragment has verbs in its relative clauses only
     if not (found['auxiliary'].search(main) or found['finite'].search(main) or re.search(r'\b\w+ed (?:an?|the|that|to|no|its|their|our|\d[\d.,]*)\b', main)): return False
     first, second = words[0].lower(), words[1].lower()
@@ -143,7 +143,7 @@ class Span:
 # %% ../../nbs/23_bonito.clauses.ipynb #72849f94
 _MONTH = r'(?:January|February|March|April|May|June|July|August|September|October|November|December)'
 _NUMBER = r'(?<![\w.,/–\-±])\d{1,3}(?:,\d{3})+(?![\d,]*\d)(?:\.\d+)?|(?<![\w.,/–\-±])\d+(?:\.\d+)?'
-_END = r'(?![\w/–\-±]|\.\d|,\d|\s?±|\s?%)'
+_END = r'(?![\w/–\-±]|\.\w|,\d|\s?±|\s?%)'
 
 @lru_cache
 def _kinds(name: str) -> list[tuple[str, re.Pattern]]:

@@ -90,7 +90,7 @@ def ask_questions(
 
 # %% ../../nbs/23_bonito.questions.ipynb #d13a8a0a
 _NUMBERED = re.compile(r'(?:\b(?:[Ss]ections?|[Pp]aragraphs?|[Cc]lauses?|[Aa]rticles?|[Pp]arts?|[Ee]xhibits?|[Ss]chedules?|[Aa]nnex|[Aa]ppendix|[Ii]tems?|[Cc]hapters?|[Vv]ersions?|[Tt]ype|[Pp]hase|[Gg]rade|[Ll]evel|[Gg]roups?|[Ss]ubject to)\s(?:[\w.()]+(?:,| and| or)\s)*'
-                       r'|(?<!^)\b[A-Z][\w.]* |\d,? (?:and |or )?|[(+\[])$')
+                       r'|(?<!^)\b[A-Z][\w.]* |\d,? (?:and |or )?|\([a-z]+\),? (?:and |or )?|[(+\[])$')
 
 def _names_a_thing(sentence: str, start: int, end: int) -> bool:  # a number as in 'Section 4', 'Windows 98', 'groups 2, 3 and 5', '(y+1)'
     return bool(_NUMBERED.search(sentence[:start]) or re.match(r'[+)\]]|,? (?:and |or )?\d| \([a-z]+\) and \d', sentence[end:]))
@@ -113,7 +113,8 @@ def leave_gaps(
 _BORDERS = re.compile(r'(?<!prior)(?<!due)(?<!according)(?<!subject)(?<!relative)(?<!such)(?<!well)(?<!based)(?<!as)(?<!up)(?<!out)\s(?=(?:to|in|on|for|with|from|at|by|into|under|within|that|because|if|when|unless|until|as)\s)')  # where a sentence may be cut
 
 def _says_enough(beginning: str, name: str, least: int = 3) -> bool:  # to be the beginning of one sentence only
-    words = [word for word in content_words(beginning) if word not in load_language(name)['auxiliaries'].split()]
+    plain = ' '.join(word for word in re.findall(r"[\w’'-]+", beginning) if word not in base_forms(name) and word not in load_language(name)['auxiliaries'].split())
+    words = content_words(plain)
     return len(words) >= least and not re.search(r'\b(?:and|or|but|not|also|as|than)\s*$', beginning)
 
 def leave_ending(
