@@ -142,6 +142,42 @@ def test_a_chat_model_is_asked_in_chat(tmp_path):
     assert counts['examples'] > 0 and set(read_dataset(tmp_path/'run')['generator'].unique().to_pylist()) == {'openai:some-chat'}
 
 
+@pytest.mark.parametrize('asked', [{'two_step': True}, {'confirm': 'self'}, {'confirm': 'rules'}, {'retries': 1, 'two_step': True, 'confirm': 'self'}], ids=lambda asked: ' '.join(asked))
+def test_second_steps_go_through_a_server_too(tmp_path, asked):
+    make(tmp_path/'rules', limit=8, **asked)
+    with Writer() as server: counts = make(tmp_path/'server', limit=8, llm=f'openai:bonito@{server.url}', **asked)
+    if 'retries' not in asked: assert (tmp_path/'rules'/'generations.jsonl').read_bytes() == (tmp_path/'server'/'generations.jsonl').read_bytes()  # this server knows of no draw
+    assert counts['llm']['purposes']['generate']['calls'] >= 8 and sum(used['calls'] for used in counts['llm']['purposes'].values()) == sum(server.counts.requests.values())
+    if asked == {'confirm': 'self'}: assert counts['llm']['purposes']['confirm']['calls'] == sum(done.confirmed >= 0 for done in read_generations(tmp_path/'server')) > 0
+
+
+@pytest.mark.parametrize('behaviour, kind, rule', [({'answer': 'text:I am sorry, I cannot do that.'}, 'answer', 'no_pipe'), ({'fail': 1.}, 'call', 'server_error'), ({'garbage': 1.}, 'call', 'garbage'),
+                                                   ({'answer': 'rules', 'cut': 1.}, 'answer', 'cut_off'), ({'answer': 'rules', 'refusal': 1.}, 'call', 'empty')], ids=('prose', 'fail', 'garbage', 'cut', 'null'))
+def test_whatever_a_server_does_has_a_name(tmp_path, behaviour, kind, rule):
+    with LLMServer(**behaviour) as server: counts = make(tmp_path/'run', limit=3, llm=f'openai:bonito@{server.url}')
+    drops = [drop for drop in read_lines(tmp_path/'run', Rejected) if drop.kind in ('answer', 'call')]
+    assert counts['examples'] == 0 and {(drop.kind, drop.rule) for drop in drops} == {(kind, rule)} and sum(drop.count for drop in drops) == counts['asked'] == 3
+
+
+def test_trouble_that_passes_changes_nothing(tmp_path):
+    with Writer() as server: make(tmp_path/'calm', llm=f'openai:bonito@{server.url}')
+    with Writer(fail=.3, refuse=.2, garbage=.1, seed=1) as server:
+        counts = make(tmp_path/'storm', llm=f'openai:bonito@{server.url}')
+        assert {'429', '500', 'garbage'} <= set(map(str, server.counts.statuses))
+    assert not counts['llm']['errors'] and content(tmp_path/'calm') == content(tmp_path/'storm')
+
+
+def test_budget_stops_and_resume_finishes(tmp_path, monkeypatch):
+    with Writer() as server:
+        llm = f'openai:bonito@{server.url}'
+        make(tmp_path/'whole', llm=llm)
+        monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'other'))
+        stopped = make(tmp_path/'run', llm=llm, budget_calls=5)
+        assert 'budget of 5 calls' in stopped['stopped'] and (stopped['llm']['calls'], stopped['pending']) == (5, SMALL['limit'] - 5)
+        rest = make(tmp_path/'run', llm=llm)
+    assert (rest['llm']['hits'], rest['pending'], rest['stopped']) == (5, 0, '') and content(tmp_path/'whole') == content(tmp_path/'run')
+
+
 def test_kill_and_resume_leave_the_same_folder(tmp_path):
     with Writer(delay=.3) as server:
         llm = f'openai:bonito@{server.url}'
@@ -337,7 +373,7 @@ def test_examples_lead_back_to_page_and_heading(archive, archive_run):
 
 # ---- a generator made on the way
 
-TINY = {'hidden': 32, 'layers': 1, 'steps': 6, 'limit': 4, 'draws': 1, 'rows': 20}
+TINY = {'hidden': 32, 'layers': 1, 'steps': 20, 'limit': 4, 'draws': 1, 'rows': 20}
 
 
 @pytest.fixture(scope='module')
