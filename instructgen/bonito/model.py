@@ -8,6 +8,7 @@ __all__ = ['logger', 'DEMO_STEPS', 'ModelConfig', 'read_model_config', 'demo_fil
 
 # %% ../../nbs/26_bonito.model.ipynb #4d2fd007
 import csv
+import json
 import logging
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -202,6 +203,8 @@ def train_generator(
     log = pd.DataFrame([{'step': int(row['step']), 'loss': float(row['loss']), 'eval_loss': float(row['eval_loss']) if row['eval_loss'] else None} for row in rows])
     tokens, seconds = sum(float(row['tokens']) for row in rows), sum(float(row['seconds']) for row in rows)
     parameters = _count_parameters(out)
+    losses = json.loads((out/'instructgen.json').read_text('utf-8')).get('losses', {})
+    if losses.get('held_out') is not None: log.loc[log.index[-1], 'eval_loss'] = losses['held_out']
     held = log.eval_loss.dropna()
     facts = {'parameters': parameters, 'steps': len(log), 'loss at first': f'{log.loss.iloc[0]:.2f}', 'loss at last': f'{log.loss.tail(20).mean():.2f}', **({'on held-out rows': f'{held.iloc[-1]:.2f}'} if len(held) else {}),
              'minutes': f'{seconds / 60:.1f}', 'tokens a second': int(tokens / max(seconds, 1e-9))}
