@@ -51,6 +51,7 @@ def stands_alone(
     words = sentence.split()
     if not (6 <= len(words) <= 45 and re.match(r'["“]?[A-Z]|\d+(?:\.\d+)?%? [a-z]', sentence) and re.search(r'[\w)%"”]\.["”]?$', sentence)): return False
     if found['leaning'].match(sentence.lstrip('"“')) or found['place'].search(sentence) or found['odd'].search(sentence): return False
+    if re.match(r'[^,]{1,60}, (?:she|he|it|they|this|these|those)\b', sentence): return False  # 'Yesterday, she did'
     if any(sentence.count(a) != sentence.count(b) for a, b in ('()', '[]', '“”')) or sentence.count('"') % 2: return False
     if '?' in sentence or '!' in sentence or re.search(r'\[[^\]]*\]', sentence): return False
     if sum(word.isupper() and len(word) > 3 for word in words) > 3 or sum(word[:1].isupper() for word in words) > .6 * len(words): return False

@@ -26,12 +26,15 @@ class Question:
 # %% ../../nbs/23_bonito.questions.ipynb #b7bc1d56
 def inside(
     subject: str,      # as it begins a sentence
+    text: str = '',    # where the sentence stands
     name: str = 'en',  # language
 ) -> str:              # with a small first letter if the first word is no name
     "A subject as it stands within a question."
-    first, _, rest = subject.partition(' ')
-    small = first.lower() in load_language(name)['small_words'].split() or (first[1:].islower() and rest and first.lower().endswith(('s', 'tion')) and rest.split()[0].islower())
-    return f'{first.lower()} {rest}'.strip() if small else subject
+    (first, _, rest), words = subject.partition(' '), load_language(name)
+    if not re.fullmatch(r'[A-Z][a-z]*(?:-[a-z]+)*', first): return subject
+    known = first.lower() in words['small_words'].split() or re.search(rf'(?<![\w-]){re.escape(first.lower())}(?![\w-])', text)
+    names = first in words['name_words'].split() or first.endswith(tuple(words['name_endings'].split())) or re.search(rf'[a-z,] {re.escape(first)}(?![\w-])', text)
+    return f'{first.lower()} {rest}'.strip() if known or rest[:1].islower() and not names else subject
 
 # %% ../../nbs/23_bonito.questions.ipynb #6aeca621
 def _number_questions(clause: Clause | None, sentence: str) -> list[Question]:  # the subject begins with a count or share
@@ -45,8 +48,8 @@ _WHEN = re.compile(r' (?:in|on) (?=(?:\d{1,2} )?(?:January|February|March|April|
 _WITHIN = re.compile(r' (within|for) ((?:a period of |at least |up to )?(?:\w+ \(\d+\)|\d+|two|three|four|five|six|ten|thirty|sixty) (?:business |calendar )?(?:days|weeks|months|years|hours|minutes))$')
 _WHY = re.compile(r' (because (?!of course).+|due to .+)$')
 
-def _rest_questions(clause: Clause, name: str) -> list[Question]:  # the answer ends the sentence
-    subject, verb, rest, found = inside(clause.subject, name), clause.asks, clause.follows, []
+def _rest_questions(clause: Clause, text: str, name: str) -> list[Question]:  # the answer ends the sentence
+    subject, verb, rest, found = inside(clause.subject, text, name), clause.asks, clause.follows, []
     if re.search(r'\b(?:not|never|only|also|either|both|neither)\b', rest): return []
     clean = not re.search(r'[,;()]', rest)
     if (match := _WHEN.search(rest)) and clean: found.append(Question('question', f'When {verb} {subject} {rest[:match.start()]}?', match[1], 'date'))
@@ -80,12 +83,13 @@ def _subject_question(clause: Clause, name: str) -> list[Question]:  # the answe
 
 def ask_questions(
     sentence: str,      # that stands alone
+    text: str = '',     # where it stands
     name: str = 'en',   # language
 ) -> list[Question]:    # [] where the clause is not plain
     "The questions that a sentence answers."
     clause = read_clause(sentence, name)
     found = _number_questions(clause, sentence)
-    if clause and clause.subject not in ('We', 'You'): found += _rest_questions(clause, name) + _subject_question(clause, name)
+    if clause and clause.subject not in ('We', 'You'): found += _rest_questions(clause, text, name) + _subject_question(clause, name)
     return [question for question in found if sentence.count(question.answer) == 1 and question.answer.lower() not in question.text.lower() and len(question.text.split()) >= 4]
 
 # %% ../../nbs/23_bonito.questions.ipynb #d13a8a0a
@@ -110,7 +114,7 @@ def leave_gaps(
     return found
 
 # %% ../../nbs/23_bonito.questions.ipynb #24696545
-_BORDERS = re.compile(r'(?<!prior)(?<!due)(?<!according)(?<!subject)(?<!relative)(?<!such)(?<!well)(?<!based)(?<!as)(?<!up)(?<!out)\s(?=(?:to|in|on|for|with|from|at|by|into|under|within|that|because|if|when|unless|until|as)\s)')  # where a sentence may be cut
+_BORDERS = re.compile(r'(?<!prior)(?<!due)(?<!according)(?<!subject)(?<!relative)(?<!such)(?<!well)(?<!based)(?<!as)(?<!up)(?<!out)(?<!thanks)(?<!related)(?<!left)\s(?=(?:to|in|on|for|with|from|at|by|into|under|within|that(?= (?:\w+ ){3})|because|if|when|unless|until|as)\s)')  # where a sentence may be cut
 
 def _says_enough(beginning: str, name: str, least: int = 3) -> bool:  # to be the beginning of one sentence only
     plain = ' '.join(word for word in re.findall(r"[\w’'-]+", beginning) if word not in base_forms(name) and word not in load_language(name)['auxiliaries'].split())

@@ -42,16 +42,16 @@ def answer_instruction(
 def _rank(*parts: object) -> int: return int(content_hash([str(part) for part in parts], 8), 16)
 
 def _write_exqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
-    for make, kind in ((ask_questions, 'question'), (leave_gaps, 'gap')):
+    for make, kind in ((lambda sentence: ask_questions(sentence, text), 'question'), (leave_gaps, 'gap')):
         found = [(kind, question.text, question.answer, ()) for sentence in sentences for question in make(sentence)]
         yield from sorted(found, key=lambda task: _rank('exqa', text, task[1]))
 
-_SECOND = re.compile(r'\b(?:and|or|but) (?:also |then )?(?:is|are|was|were|has|have|had|can|could|may|must|shall|should|will|would|do|does|did)\b')  # a verb that a question does not turn
+_SECOND = re.compile(r'\b(?:and|or|but) (?:[^,]* )?(?:is|are|was|were|has|have|had|can|could|may|must|shall|should|will|would|do|does|did)\b')  # a verb that a question does not turn
 
-def _as_question(statement: str) -> str:  # '' where the clause is not plain
+def _as_question(statement: str, text: str) -> str:  # '' where the clause is not plain
     clause = read_clause(statement)
     if not clause or clause.subject in ('We', 'You') or ' not ' in f' {clause.rest[:12]}' or _SECOND.search(clause.rest): return ''
-    return f'{clause.asks.capitalize()} {inside(clause.subject)} {clause.follows}?'
+    return f'{clause.asks.capitalize()} {inside(clause.subject, text)} {clause.follows}?'
 
 def _write_ynqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
     found = []
@@ -59,7 +59,7 @@ def _write_ynqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
         wrong = sorted(contradict(sentence, text), key=lambda statement: _rank(text, statement))[:1]
         if not wrong: continue  # a sentence that could only be affirmed would give its label away
         pair = ((sentence, 'yes'), (wrong[0], 'no'))
-        asked = [_as_question(statement) for statement, _ in pair]
+        asked = [_as_question(statement, text) for statement, _ in pair]
         for (statement, label), question in zip(pair, asked):
             if all(asked): found.append(('yes_question', question, label, ()))  # both in one form, for else the form would give the label away
             elif _rank('labels', text, sentence) % 2: found.append(('yes_statement', statement, label, ()))
@@ -71,7 +71,7 @@ def _write_ynqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
 
 def _write_mcqa(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
     spans = {(span.kind, sentence[span.start:span.end]) for sentence in sentences for span in find_spans(sentence)}
-    for make, kind in ((ask_questions, 'choice_question'), (leave_gaps, 'choice_gap')):
+    for make, kind in ((lambda sentence: ask_questions(sentence, text), 'choice_question'), (leave_gaps, 'choice_gap')):
         found = []
         for sentence in sentences:
             for question in make(sentence):
