@@ -60,7 +60,7 @@ def _rest_questions(clause: Clause, text: str, name: str) -> list[Question]:  # 
     elif verb in ('is', 'are', 'was', 'were'):
         number = re.match(r'((?:\d[\d,]*(?:\.\d+)?|[$€£]\d[\d,]*)(?:\s?%| ?(?:years|days|months|weeks|hours|minutes|mm|cm|kg|mg|g|points|degrees))?)( (?:in|for|at|of) [^,;()\d]+)?$', rest)
         if number and clean: found.append(Question('question', f'What {verb} {subject}{number[2] or ""}?', number[1], 'number'))
-        elif re.match(r'(?:a|an|the) ', rest) and verb in ('is', 'was') and len(rest.split()) <= 25 and not re.search(r'[;(]', rest):
+        elif re.match(r'(?:a|an|the) ', rest) and verb in ('is', 'was') and len(rest.split()) <= 25 and not re.search(r'[;(]|, the ', rest):
             found.append(Question('question', f'What {verb} {subject}?', rest, 'phrase'))
         elif re.match(r'to [a-z]+', rest) and re.search(r'\b(?:aim|purpose|objective|goal|intent|task|intention)\b', clause.subject): found.append(Question('question', f'What {verb} {subject}?', rest, 'phrase'))
     elif clause.base in load_language(name)['asked_objects'].split() and 3 <= len(clause.rest.split()) <= 25 and not re.search(r'[;(:]', rest):
@@ -71,14 +71,15 @@ def _rest_questions(clause: Clause, text: str, name: str) -> list[Question]:  # 
 
 def _subject_question(clause: Clause, name: str) -> list[Question]:  # the answer is the subject
     words, subject = load_language(name), clause.subject
-    head = re.split(r' (?:of|in|for|with|to|from|on|by|at|between|under|among) ', subject)[0].split()[-1].strip('"”')
+    head = re.split(r' (?:of|in|for|with|to|from|on|by|at|between|under|among) ', subject)[0].strip('"”')
+    head = next((word for word in head.split()[::-1] if not re.search(r'(?:ed|ing)$', word)), head.split()[-1])
     if re.match(r'(?:(?:the )?(?:authors?|values?|results?|problem|idea|reason)$|there\b|no\b|nothing\b|more\b)', subject, re.I) or len(subject.split()) > 9 or re.search(r'\d', subject): return []
-    if not 4 <= len(clause.rest.split()) <= 30 or re.search(r'\b(?:not|its|their|his|her|itself|themselves|they|it|also|and (?:[^,]+ )?(?:is|are|was|were|has|have|had))\b|, (?:but|and|so|yet) |;', clause.rest): return []
+    if not 4 <= len(clause.rest.split()) <= 30 or re.search(r'\b(?:not|its|their|his|her|itself|themselves|they|it|also|and (?:[^,]+ )?(?:is|are|was|were|has|have|had))\b|, (?:but|and|or|so|yet) |;', clause.rest): return []
     asks = 'Who' if head.lower() in words['persons'].split() else 'Who or what' if re.search(r'(?:[eo]rs?|ists?|ants?|agency|company|council|committee|team|groups?|parties|party|entity|entities)$', head.lower()) or head[:1].isupper() and subject.split()[0].lower() not in words['small_words'].split() else 'What'
     verb = {'are': 'is', 'were': 'was', 'have': 'has', 'am': 'is'}.get(clause.verb, clause.verb)
     if clause.turned == 'do': verb = words['verbs'][clause.base].split()[1]
     if not clause.base and verb != clause.verb and re.match(r'(?:\w+ )?(?:a|an|the|\w+s)\b(?! \w+ed)', clause.rest): return []  # what is members of
-    if clause.verb in ('is', 'are', 'was', 'were') and re.match(r'(?:a|an|the|one|to|[\d$€£])\b', clause.rest): return []
+    if clause.verb in ('is', 'are', 'was', 'were') and re.match(r'(?:a|an|the|one|to)\b|[\d$€£]', clause.rest): return []
     return [Question('question', f'{asks} {verb} {clause.rest}?', subject if subject.split()[0].lower() not in ('the', 'a', 'an') else subject, 'phrase')]
 
 def ask_questions(
@@ -96,7 +97,9 @@ def ask_questions(
 _NUMBERED = re.compile(r'(?:\b(?:[Ss]ections?|[Pp]aragraphs?|[Cc]lauses?|[Aa]rticles?|[Pp]arts?|[Ee]xhibits?|[Ss]chedules?|[Aa]nnex|[Aa]ppendix|[Ii]tems?|[Cc]hapters?|[Vv]ersions?|[Tt]ype|[Pp]hase|[Gg]rade|[Ll]evel|[Gg]roups?|[Ss]ubject to)\s(?:[\w.()]+(?:,| and| or)\s)*'
                        r'|(?<!^)\b[A-Z][\w.]* |\d,? (?:and |or )?|\([a-z]+\),? (?:and |or )?|[(+\[])$')
 
-def _names_a_thing(sentence: str, start: int, end: int) -> bool:  # a number as in 'Section 4', 'Windows 98', 'groups 2, 3 and 5', '(y+1)'
+def _names_a_thing(sentence: str, start: int, end: int, name: str) -> bool:  # a number as in 'Section 4', 'Windows 98', 'groups 2, 3 and 5', '(y+1)'
+    words, opening = load_language(name), re.fullmatch(r'([A-Z][\w.]*) ', sentence[:start])
+    if opening and opening[1].lower() not in f'{words["openers"]} {words["small_words"]} {words["leaning"]} only about approximately nearly'.split(): return True
     return bool(_NUMBERED.search(sentence[:start]) or re.match(r'[+)\]]|,? (?:and |or )?\d| \([a-z]+\) and \d', sentence[end:]))
 
 def leave_gaps(
@@ -108,7 +111,7 @@ def leave_gaps(
     for span in find_spans(sentence, name):
         answer, rest = sentence[span.start:span.end], f'{sentence[:span.start]}{GAP}{sentence[span.end:]}'
         if answer.lower() in rest.lower() or span.start == 0 or len(answer) < 2 and span.kind != 'number': continue
-        if span.kind == 'number' and _names_a_thing(sentence, span.start, span.end): continue
+        if span.kind == 'number' and _names_a_thing(sentence, span.start, span.end, name): continue
         if span.kind == 'name' and (re.search(r'\b[Tt]his $|[A-Z][\w-]* $', sentence[:span.start]) or re.match(r' \d', sentence[span.end:])): continue
         found.append(Question('gap', rest, answer, span.kind))
     return found
@@ -195,14 +198,14 @@ def contradict(
     found, words = [], load_language(name)
     for span in find_spans(sentence, name):
         answer = sentence[span.start:span.end]
-        if span.kind == 'name' or span.kind == 'number' and _names_a_thing(sentence, span.start, span.end) or re.search(r'(?:at least|at most|up to|more than|less than|over|under|about|approximately|nearly|PEP|Python|version|section|type|phase|grade|level)\s$', sentence[:span.start], re.I): continue
+        if span.kind == 'name' or span.kind == 'number' and _names_a_thing(sentence, span.start, span.end, name) or re.search(r'(?:at least|at most|up to|more than|less than|over|under|about|approximately|nearly|PEP|Python|version|section|type|phase|grade|level)\s$', sentence[:span.start], re.I): continue
         found += [sentence[:span.start] + other + sentence[span.end:] for other in nearby_numbers(answer, text)[:1]]
     for pair in words['opposites'] if not set(re.findall(r'[a-z]+', sentence.lower())) & set(words['negations'].split()) else ():
         for one, other in (pair, pair[::-1]):
             if len(re.findall(rf'\b(?:{one}|{other})\b', sentence)) == 1 and (match := re.search(rf'\b{one}\b(?!(?: [\w-]+){{1,4}} \([A-Z]{{2}})', sentence)): found.append(_fit_article(sentence[:match.start()], other) + other + sentence[match.end():])
     clause = read_clause(sentence, name)
     if denied := _without_not(sentence, name): return [*found, denied]
-    if re.search(r'\b(?:no|never|only|unless|except|either|but|cannot|without|none|nor|other than|DO NOT)\b', sentence, re.I): return found
+    if re.search(r'\b(?:no|never|only|also|unless|except|either|but|cannot|without|none|nor|other than|DO NOT)\b', sentence, re.I): return found
     if not clause: return [*found, denied] if (denied := _with_not(sentence, name)) else found
     head = f'{clause.subject} {clause.verb}'
     if clause.base: return [*found, f'{clause.subject} {clause.turned} not {clause.base}{sentence[len(head):]}'] if sentence.startswith(head) and not re.search(r'\bnot\b', sentence) else found
