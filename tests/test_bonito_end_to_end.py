@@ -407,3 +407,11 @@ def test_a_checkpoint_without_a_tokenizer_is_told(base, tmp_path):
     shutil.copytree(base, tmp_path/'model', ignore=shutil.ignore_patterns('tokenizer*'))
     with pytest.raises(RuntimeError, match='has no tokenizer: want one of'): run_report('bonito_data', out=str(tmp_path/'run'), llm=f'local:{tmp_path}/model', **SMALL)
     assert read_manifest(tmp_path/'run')['status'] == 'failed'
+
+
+@pytest.mark.parametrize('behaviour, status', [({'answer': 'text:I am sorry, I cannot do that.'}, 'complete'), ({'fail': 1.}, 'partial')], ids=('prose', 'fail'))
+def test_report_without_an_example_is_made(tmp_path, behaviour, status):
+    with LLMServer(**behaviour) as server: folder = run_report('bonito_data', out=str(tmp_path/'run'), limit=3, llm=f'openai:bonito@{server.url}')
+    manifest = read_manifest(folder)
+    assert manifest['status'] == status and manifest['counts']['examples'] == 0 and manifest['counts']['asked'] == 3
+    assert 'made no example' in (folder/'report.html').read_text() and len((folder/'rejected.jsonl').read_text().splitlines()) == 3
