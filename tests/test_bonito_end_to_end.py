@@ -415,3 +415,9 @@ def test_report_without_an_example_is_made(tmp_path, behaviour, status):
     manifest = read_manifest(folder)
     assert manifest['status'] == status and manifest['counts']['examples'] == 0 and manifest['counts']['asked'] == 3
     assert 'made no example' in (folder/'report.html').read_text() and len((folder/'rejected.jsonl').read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize('wrong, told', [({'task_types': 'exqaa'}, "no task type 'exqaa'"), ({'top_p': 0.}, r'want a value in \(0, 1\]'), ({'draws': 0}, 'want 1 or more')], ids=lambda value: next(iter(value)) if isinstance(value, dict) else '')
+def test_wrong_values_are_told_before_anything_is_trained(wrong, told):
+    from instructgen.bonito.model import ModelConfig
+    with pytest.raises(ValueError, match=told): ModelConfig(**wrong)

@@ -77,6 +77,7 @@ class ModelConfig:
         for name in ('rows', 'steps', 'limit'):
             if getattr(self, name) < 0: raise ValueError(f'{name} is {getattr(self, name)}, want 0 or more')
         if self.hidden % 32 or self.hidden < 32: raise ValueError(f'hidden is {self.hidden}, want a multiple of 32')
+        self.generation('rules')  # what it refuses is told before hours of training
 
     @property
     def whole_collection(self) -> bool:  # not the demo's few
@@ -93,10 +94,10 @@ class ModelConfig:
         "Which rows become training examples."
         return replace(CTGA_RULES[self.ctga_rules], **({'rows': self.rows} if self.rows else {}))
 
-    def generation(self, llm: str, data: 'TrainingData') -> BonitoConfig:
+    def generation(self, llm: str, data: 'TrainingData | None' = None) -> BonitoConfig:
         "The configuration of the generation that follows."
         kinds = {kind.name: kind.short or kind.name for kind in self.types}
-        names = self.task_types or ','.join(kinds[name] for name in data.counts['by_type'] if name in kinds) or 'exqa'
+        names = self.task_types or ','.join(kinds[name] for name in (data.counts['by_type'] if data else ()) if name in kinds) or 'exqa'
         same = {name: getattr(self, name) for name in ('contexts', 'column', 'license', 'limit', 'types_file', 'draws', 'retries', 'confirm', 'two_step', 'temperature', 'top_p',
                                                        'max_tokens', 'seed', 'concurrency', 'timeout', 'budget_calls', 'budget_tokens')}
         return BonitoConfig(llm=llm, task_types=names, form='auto' if self.llm else 'bonito', languages=self.languages, **same)
