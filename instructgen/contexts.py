@@ -21,7 +21,7 @@ from .blocks import Document, tidy
 from .chunks import Chunk, chunk_text, document_key, split_sentences
 from .documents import document_format, list_documents, read_document
 from .layout import file_format, split_of
-from .records import Context, Rejected, SourceCard, check_types, content_hash
+from .records import Context, Rejected, SourceCard, check_types, comma_list, content_hash
 from .rows import FILE_ERRORS, file_tables
 from .sources import COUNTED, Policy, demo_folder, find_sources, hash_files, read_table
 from .text import words
@@ -299,7 +299,7 @@ def _run_contexts(folder: Path, column: str, rules: ContextRules, sieve: Sieve, 
     yield from sieve.rejected(folder.name, str(folder))
 
 def _places(spec: str) -> list[str]:
-    parts = [spec] if os.path.exists(spec) else [part.strip() for part in spec.split(',') if part.strip()]
+    parts = [spec] if os.path.exists(spec) else list(comma_list(spec))
     if not parts: raise ValueError('no place given; want a folder of documents, a file, a dataset folder, a run folder, hub:owner/name, or demo')
     for part in parts:
         if not part.startswith('hub:') and part != 'demo' and not os.path.exists(part):

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote
 
 from .cards import Listing
 from .layout import file_format
-from .records import Rejected, check_types
+from .records import Rejected, check_types, comma_list
 
 # %% ../nbs/02_hub.ipynb #e1c06051
 TRIES, FIRST_WAIT, LONGEST_WAIT = 6, 1., 60.  # of one call; seconds
@@ -152,7 +152,7 @@ def pin_sources(
     path: str | Path,  # of the list to write; one that is there for the same spec is used as it is
 ) -> str:              # the spec with `path` in place of everything on the hub; OSError if the hub cannot be reached
     "Fix what a spec means on the hub, so that it can be used again."
-    parts = [part.strip() for part in spec.split(',') if part.strip()]
+    parts = comma_list(spec)
     wanted, path = [part for part in parts if part.startswith('hub:')], Path(path)
     if not wanted: return spec
     if path.exists():

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TYPES', 'CONSTANT_COLUMNS', 'EXAMPLE_COLUMNS', 'EXAMPLE_SCHEMA', 'RECORDS', 'canonical_json', 'content_hash',
            'check_types', 'Field', 'Split', 'SourceCard', 'Task', 'Rejected', 'Example', 'Context', 'to_json',
-           'from_json', 'read_records']
+           'from_json', 'from_parameters', 'comma_list', 'read_records']
 
 # %% ../nbs/00_records.ipynb #17b5223b
 import hashlib
@@ -205,6 +205,22 @@ def from_json(
         if isinstance(value, list):
             data[name] = tuple(from_json(RECORDS[name], item) if name in RECORDS and isinstance(item, dict) else item for item in value)
     return kind(**data)
+
+# %% ../nbs/00_records.ipynb #49435f78
+def from_parameters(
+    kind: type,                  # a dataclass
+    parameters: dict[str, Any],  # by name; what is no field of it is left out
+) -> Any:                        # an instance of `kind`, whose own checks say what is wrong
+    "The configuration that a report's parameters ask for."
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in parameters.items() if name in known})
+
+# %% ../nbs/00_records.ipynb #4ab811c6
+def comma_list(
+    text: str,           # names joined by commas
+) -> tuple[str, ...]:    # without blanks around them and without empty ones
+    "The names in a parameter."
+    return tuple(filter(None, map(str.strip, text.split(','))))
 
 # %% ../nbs/00_records.ipynb #02272cf6
 def read_records(

@@ -27,7 +27,7 @@ import pyarrow as pa
 from .cards import Config, Listing, read_configs, read_features, read_languages, read_licenses, read_summary, read_url, split_card
 from .hub import Pinned, is_remote, list_repository, read_name, read_pinned, read_query, reject_repository
 from .layout import Splits, assign_files, file_format, loose_files, split_of
-from .records import Field, Rejected, SourceCard, Split, check_types, content_hash, from_json, to_json
+from .records import Field, Rejected, SourceCard, Split, check_types, comma_list, content_hash, from_json, to_json
 from .rows import FILE_ERRORS, exact_numbers, file_tables, join_tables, name_labels, number_columns
 
 # %% ../nbs/02_sources.ipynb #1b724421
@@ -423,7 +423,7 @@ def remote_cards(
 
 # %% ../nbs/02_sources.ipynb #5e63a764
 def _parts(spec: str) -> list[str]:
-    parts = [spec] if os.path.exists(spec) else [part.strip() for part in spec.split(',') if part.strip()]
+    parts = [spec] if os.path.exists(spec) else list(comma_list(spec))
     if not parts: raise ValueError('no source given; want a folder, a file, hub:owner/name, hub:?query, or demo')
     for part in parts:
         if part.startswith('hub:'): (read_query if part.startswith('hub:?') else read_name)(part)

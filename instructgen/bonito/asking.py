@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .format import (
     TaskType, build_answer_prompt, build_task_prompt, fill_context, find_task_type, format_answer_input, format_input)
 from ..llm import LLM, BudgetReached, Completion, Request, Sampling
-from ..records import Context, check_types, content_hash
+from ..records import Context, check_types, comma_list, content_hash
 
 # %% ../../nbs/22_bonito.asking.ipynb #c306e132
 def read_weights(
@@ -21,7 +21,7 @@ def read_weights(
 ) -> dict[TaskType, float]:                   # in the order of the text; ValueError with the nearest names for an unknown type
     "The task types that a run asks for, with their weights."
     found: dict[TaskType, float] = {}
-    for part in filter(None, map(str.strip, text.split(','))):
+    for part in comma_list(text):
         name, _, weight = part.partition(':')
         try: number = float(weight or 1)
         except ValueError: number = 0.
