@@ -284,7 +284,7 @@ def _is_dataset(folder: Path) -> bool:
     return bool(inside) and all(path.is_dir() and not path.is_symlink() and _is_dataset(path) for path in inside)
 
 def _run_contexts(folder: Path, column: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
-    told, kept = set(), Counter()
+    told: set[str] = set()
     for path in sorted((folder / 'dataset').rglob('*.parquet')):
         for row in _table_rows(path, Counter()):
             text = value_text(row, column or 'context')

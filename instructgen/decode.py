@@ -56,7 +56,6 @@ def pick_tokens(
 # %% ../nbs/06_decode.ipynb #fdd8f8c0
 @lru_cache(maxsize=1)
 def _growing_layer() -> type:
-    import torch
     from transformers.cache_utils import DynamicLayer
 
     class GrowingLayer(DynamicLayer):

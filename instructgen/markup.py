@@ -36,7 +36,7 @@ def text_blocks(
     sheets, blocks = text.split('\f'), []
     words = known_words(text)
     for page, sheet in enumerate(sheets, 1):
-        for i, paragraph in enumerate(re.split(r'\n[ \t]*\n', tidy(sheet).strip('\n'))):
+        for paragraph in re.split(r'\n[ \t]*\n', tidy(sheet).strip('\n')):
             lines = [line for line in paragraph.split('\n') if line.strip()]
             if not lines: continue
             level = heading_level(lines[0]) if len(lines) == 1 else 0

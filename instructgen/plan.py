@@ -8,15 +8,13 @@ __all__ = ['OPTIMIZER_BYTES', 'count_weights', 'estimate_memory', 'StepTimes', '
 # %% ../nbs/09_plan.ipynb #255d2442
 import statistics
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import find_base, load_tokenizer, model_window
+from .checkpoints import find_base, load_tokenizer, lora_settings, model_window
 from .losses import choose_precision
 from .presets import TrainConfig, count_steps
-from .records import check_types
 from .steps import step_rows
 from .train import open_trainer
 from .trainer import kept_random_state, make_arguments
@@ -35,9 +33,8 @@ def count_weights(
         ends = sum(layer.weight.numel() for layer in {id(layer.weight): layer for layer in (model.get_input_embeddings(), model.get_output_embeddings()) if layer is not None}.values())
         total = trained = model.num_parameters()
         if config.lora_rank:
-            from peft import LoraConfig, get_peft_model
-            layers = config.lora_targets if config.lora_targets == 'all-linear' else config.lora_targets.split(',')
-            adapted = get_peft_model(model, LoraConfig(r=config.lora_rank, target_modules=layers, task_type='SEQ_2_SEQ_LM' if settings.is_encoder_decoder else 'CAUSAL_LM'))
+            from peft import get_peft_model
+            adapted = get_peft_model(model, lora_settings(config, settings.is_encoder_decoder))
             trained = adapted.get_nb_trainable_parameters()[0]
             total += trained
     return total, trained, ends

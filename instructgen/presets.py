@@ -8,7 +8,7 @@ __all__ = ['CHOICES', 'LIMITS', 'QLORA', 'PRESETS', 'TrainConfig', 'count_steps'
 # %% ../nbs/09_presets.ipynb #4c3d0b75
 import difflib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 

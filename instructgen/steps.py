@@ -9,7 +9,6 @@ __all__ = ['TokenRows', 'gather_rows', 'step_rows', 'cut_batches', 'make_arrays'
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
