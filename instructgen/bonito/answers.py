@@ -50,7 +50,6 @@ def uncovered(
     own, asked = [(tokens(match[0])[0], match.start(), match.end()) for match in _TOKEN.finditer(sentence)], tokens(question)
     blocks = SequenceMatcher(None, [word for word, *_ in own], asked, autojunk=False).get_matching_blocks()
     covered = {block.a + i for block in blocks for i in range(block.size)}
-    left = [word for word in asked if word not in {own[i][0] for i in covered}]
     covered |= {i for i, (word, *_) in enumerate(own) if i not in covered and word in asked and [w for w, *_ in own].count(word) == 1}
     found, run = [], []
     for i in [*range(len(own)), None]:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'CHECKS', 'GENERATION_RULES', 'Candidate', 'lacks_context', 'leaves_marks', 'repeats_context', 'plain',
-           'is_no_span', 'listed_options', 'is_no_option', 'is_no_label', 'is_wrong_type', 'content_words',
-           'ignores_context', 'gives_answer', 'has_foreign_names', 'is_loop', 'failed_checks', 'Generation',
-           'GenerationRules', 'token_f1', 'answers_agree']
+           'stands_in', 'is_no_span', 'listed_options', 'is_no_option', 'is_no_label', 'is_wrong_type', 'content_words',
+           'own_words', 'ignores_context', 'gives_answer', 'has_foreign_names', 'is_loop', 'failed_checks',
+           'Generation', 'GenerationRules', 'token_f1', 'answers_agree']
 
 # %% ../../nbs/22_bonito.checks.ipynb #d4fb3b93
 import re
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .format import ANY_PLACEHOLDER, PIPE, PLACEHOLDER, TaskType
+from .format import ANY_PLACEHOLDER, TaskType
 from ..records import check_types
 from ..text import STOP_WORDS, words
 
@@ -63,13 +63,21 @@ def plain(
     return ' '.join(text.lower().split()).strip(' .,;:!?"\'“”‘’()[]')
 
 # %% ../../nbs/22_bonito.checks.ipynb #4f873a8f
+def stands_in(
+    part: str,   # compared form
+    whole: str,  # the same
+) -> bool:       # False inside a longer word
+    "Whether a text stands in another as whole words."
+    return re.search(rf'(?<!\w){re.escape(part)}(?!\w)', whole) is not None
+
+# %% ../../nbs/22_bonito.checks.ipynb #01c4a00d
 def is_no_span(
     candidate: Candidate,  # to be judged
 ) -> bool:                 # True drops it as not_a_span
     "Whether an extracted answer does not stand in the text, as whole words."
     if candidate.task_type.answer != 'span': return False
     answer, context = plain(candidate.answer), f' {" ".join(candidate.context.lower().split())} '
-    return not answer or not re.search(rf'(?<!\w){re.escape(answer)}(?!\w)', context)
+    return not answer or not stands_in(answer, context)
 
 # %% ../../nbs/22_bonito.checks.ipynb #94d55888
 LONGEST = 4000  # characters of an instruction that are searched, from its end: a generator that loops writes texts on which patterns take long
@@ -142,12 +150,19 @@ def content_words(
     return {(word[:-1] if word.endswith('s') and len(word) > 3 else word)[:6] for word in words(text) if word not in _FUNCTION_WORDS and (len(word) > 2 or word.isdigit())}
 
 # %% ../../nbs/22_bonito.checks.ipynb #5407ea2c
+def own_words(
+    candidate: Candidate,  # any
+) -> set[str]:             # as `content_words` gives them; a label is no word of one's own
+    "The content words that a task adds to its text."
+    return content_words(f'{candidate.rest} {"" if candidate.task_type.answer == "label" else candidate.answer}')
+
+# %% ../../nbs/22_bonito.checks.ipynb #6d92f71b
 def ignores_context(
     candidate: Candidate,  # to be judged
 ) -> bool:                 # True drops it as context_not_used
     "Whether neither the question nor the answer has anything to do with the text."
     if candidate.task_type.short in _GENERIC or ANY_PLACEHOLDER.search(candidate.answer): return False
-    own = content_words(f'{candidate.rest} {"" if candidate.task_type.answer == "label" else candidate.answer}')
+    own = own_words(candidate)
     return bool(own) and not own & content_words(candidate.context)
 
 # %% ../../nbs/22_bonito.checks.ipynb #4b61ba7c
@@ -157,7 +172,7 @@ def gives_answer(
     "Whether the instruction states the answer itself."
     if candidate.task_type.answer in ('option', 'label') or candidate.task_type.short not in ('exqa', 'qa', 'coref'): return False
     answer, own = plain(candidate.answer), plain(candidate.rest)
-    return len(answer) > 3 and not listed_options(candidate.rest) and bool(re.search(rf'(?<!\w){re.escape(answer)}(?!\w)', own))
+    return len(answer) > 3 and not listed_options(candidate.rest) and stands_in(answer, own)
 
 # %% ../../nbs/22_bonito.checks.ipynb #43e33c42
 _ADDRESS = re.compile(r'(?<!\w)(?:[a-z]\w*(?:\.[a-z]\w*){2,}|com\.\w+|https?://\S+|\S+@\w+\.\w+|[@#]\w{2,})')
@@ -268,5 +283,5 @@ def answers_agree(
         names = [{plain(option), letter} for option, letter in zip(options, 'abcdefgh')]
         return first == second or any({first, second} <= pair for pair in names) or bool(second) and re.match(rf'{re.escape(first)}\b', second) is not None
     if (numbers := set(re.findall(r'\d+', first))) and (others := set(re.findall(r'\d+', second))) and not numbers & others: return False
-    if first and second and (re.search(rf'(?<!\w){re.escape(first)}(?!\w)', second) or re.search(rf'(?<!\w){re.escape(second)}(?!\w)', first)): return True
+    if first and second and (stands_in(first, second) or stands_in(second, first)): return True
     return token_f1(first, second) >= least

@@ -6,7 +6,7 @@
 __all__ = ['ANSWERS', 'TYPE_MARK', 'CONTEXT_MARK', 'TASK_MARK', 'PIPE', 'PLACEHOLDER', 'ANY_PLACEHOLDER', 'SYSTEM_LINE',
            'ANSWER_LINE', 'TaskType', 'load_task_types', 'find_task_type', 'format_input', 'read_input',
            'format_output', 'split_output', 'fill_context', 'parse_output', 'format_answer_input', 'build_task_prompt',
-           'read_task_prompt', 'split_reply', 'build_answer_prompt', 'read_answer_prompt']
+           'read_task_prompt', 'format_reply', 'split_reply', 'build_answer_prompt', 'read_answer_prompt']
 
 # %% ../../nbs/20_bonito.format.ipynb #5775f8fb
 import difflib
@@ -173,6 +173,14 @@ def read_task_prompt(
     if isinstance(messages, str) or len(messages) != 2 or messages[0]['content'].split('\n')[0] != SYSTEM_LINE: return None
     found = re.search(r'</answer>\n\nTask type: ([^\n]*)\n<text>\n(.*)\n</text>\Z', messages[1]['content'], re.DOTALL)
     return (found[1], found[2]) if found else None
+
+# %% ../../nbs/20_bonito.format.ipynb #0d99633c
+def format_reply(
+    instruction: str,  # with the placeholder
+    answer: str,       # may hold the placeholder
+) -> str:              # the two tagged fields
+    "A task as a chat model is asked to write it."
+    return f'<instruction>\n{instruction}\n</instruction>\n<answer>\n{answer}\n</answer>'
 
 # %% ../../nbs/20_bonito.format.ipynb #f3f475b7
 def split_reply(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from .asking import Asking, Slot, answer_request, collect, plan_slots, read_weights, task_request
 from .checks import (
     CHECKS, GENERATION_RULES, Candidate, Generation, GenerationRules, answers_agree, failed_checks, plain)
-from .format import PIPE, TaskType, fill_context, split_output, split_reply
+from .format import PIPE, TaskType, fill_context, format_output, format_reply, split_output, split_reply
 from .quality import task_quality
 from ..llm import LLM, Completion, Sampling
 from ..records import Context, Example, Rejected, check_types, content_hash
@@ -66,9 +66,7 @@ def ask_tasks(
 
 def _joined(first: Completion, half: str, second: Completion, form: str) -> Completion:
     if second.error: return second
-    answer = second.text.strip()
-    text = f'{half}\n{PIPE}\n{answer}' if form == 'bonito' else f'<instruction>\n{half}\n</instruction>\n<answer>\n{answer}\n</answer>'
-    return replace(first, text=text, finish=second.finish)
+    return replace(first, text=(format_output if form == 'bonito' else format_reply)(half, second.text.strip()), finish=second.finish)
 
 # %% ../../nbs/22_bonito.generate.ipynb #29da7d92
 def confirm_answers(

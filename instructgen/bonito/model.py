@@ -7,10 +7,8 @@ __all__ = ['logger', 'DEMO_STEPS', 'ModelConfig', 'demo_file', 'TrainingData', '
            'Generator', 'train_generator']
 
 # %% ../../nbs/26_bonito.model.ipynb #4d2fd007
-import csv
-import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,21 @@ import pandas as pd
 
 from .config import BonitoConfig
 from .ctga import build_ctga, ctga_texts, plan_datasets
-from .dataset import read_memorised
-from .examples import CTGA_RULES, CTGARules, Override, read_overrides
+from .examples import CTGA_RULES, CTGARules, read_overrides
 from .format import CONTEXT_MARK, PIPE, PLACEHOLDER, TASK_MARK, TYPE_MARK, TaskType, load_task_types
 from .meta import MetaTemplate, read_registry, turn_templates
 from .templates import load_templates
-from ..plan import plan_training
+from ..checkpoints import find_base
+from ..plan import count_weights, plan_training
 from ..presets import PRESETS, TrainConfig, preset
+from ..prompts import read_note
 from ..records import Example, Rejected, comma_list, content_hash
 from ..run_tables import read_examples
 from ..sources import Policy, demo_folder
 from ..store import Run, open_run
 from ..tiny import make_tiny_model
 from ..train import train
+from ..trainer import read_log
 
 # %% ../../nbs/26_bonito.model.ipynb #d30fac5a
 logger = logging.getLogger(__name__)
@@ -186,18 +186,17 @@ def train_generator(
     data: TrainingData,   # from `build_training_data`
 ) -> Generator:           # trained into model/, or the one that was named
     "The generator of a run."
+    from transformers import AutoConfig
     if config.llm: return Generator(config.llm, config.llm.rpartition('/')[2] or config.llm, False, f'Nothing was trained: {config.llm} was given.')
     base, out = config.model or str(_small_base(run.folder/'base', config, data)), run.folder/'model'
     settings = training_config(config, base)
     plan = '' if not config.model or (out/'train_log.csv').is_file() else plan_training(settings, data.folder).text
     if plan: logger.warning(plan)  # before the hours that it names
     train(data.folder, settings, out, resume=out.exists(), progress=False)
-    with open(out/'train_log.csv', encoding='utf-8', newline='') as file: rows = list(csv.DictReader(file))
-    log = pd.DataFrame([{'step': int(row['step']), 'loss': float(row['loss']), 'eval_loss': float(row['eval_loss']) if row['eval_loss'] else None} for row in rows])
-    tokens, seconds = sum(float(row['tokens']) for row in rows), sum(float(row['seconds']) for row in rows)
-    parameters = _count_parameters(out)
-    losses = json.loads((out/'instructgen.json').read_text('utf-8')).get('losses', {})
-    if losses.get('held_out') is not None: log.loc[log.index[-1], 'eval_loss'] = losses['held_out']
+    log = pd.DataFrame(map(asdict, read_log(out/'train_log.csv')))
+    tokens, seconds = log.tokens.sum(), log.seconds.sum()
+    parameters = count_weights(settings, AutoConfig.from_pretrained(find_base(settings)[0]))[0]
+    if (held_out := read_note(out).get('losses', {}).get('held_out')) is not None: log.loc[log.index[-1], 'eval_loss'] = held_out
     held = log.eval_loss.dropna()
     facts = {'parameters': parameters, 'steps': len(log), 'loss at first': f'{log.loss.iloc[0]:.2f}', 'loss at last': f'{log.loss.tail(20).mean():.2f}', **({'on held-out rows': f'{held.iloc[-1]:.2f}'} if len(held) else {}),
              'minutes': f'{seconds / 60:.1f}', 'tokens a second': int(tokens / max(seconds, 1e-9))}
@@ -205,15 +204,4 @@ def train_generator(
     note = (f'A demonstration: a model of {parameters:,} weights from a random start, trained for {seconds / 60:.1f} minutes on {data.counts["examples"]:,} examples. The paper trained seven billion weights, '
             'pretrained on text, on 1.65 million examples. Nothing below says what the method can do.') if not config.model else plan
     table = pd.DataFrame([(name, str(getattr(settings, name))) for name in ('format', 'steps', 'batch', 'lr', 'schedule', 'max_source', 'max_target', 'lora_rank', 'precision', 'seed')] + [('start', start)], columns=['setting', 'value'])
-    return Generator(f'local:{out}', f'{parameters / 1e6:.1f}M weights from {start}', not config.model, note, log, facts, table, f'{parameters:,} weights, {start}, {settings.steps or len(log)} steps of {settings.batch} rows, seed {config.seed}')
-
-def _count_parameters(checkpoint: Path) -> int:
-    from safetensors import safe_open
-    total = 0
-    for path in sorted(checkpoint.glob('*.safetensors')):
-        with safe_open(path, 'np') as file:
-            for name in file.keys():
-                size = 1
-                for length in file.get_slice(name).get_shape(): size *= length
-                total += size
-    return total
+    return Generator(f'local:{out}', f'{parameters / 1e6:.1f}M weights from {start}', not config.model, note, log[['step', 'loss', 'eval_loss']], facts, table, f'{parameters:,} weights, {start}, {settings.steps or len(log)} steps of {settings.batch} rows, seed {config.seed}')

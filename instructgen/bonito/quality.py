@@ -19,7 +19,7 @@ import pyarrow as pa
 from rapidfuzz.distance import Indel
 from rapidfuzz.process import extractOne
 
-from .checks import CHECKS, Candidate, Generation, content_words, failed_checks, listed_options, plain
+from .checks import CHECKS, Candidate, Generation, content_words, failed_checks, listed_options, own_words, plain
 from .format import PLACEHOLDER, TaskType, load_task_types
 from ..intervals import bootstrap_interval, wilson_interval
 from ..records import Context, Example, content_hash
@@ -103,7 +103,7 @@ def context_share(
     candidate: Candidate,  # any
 ) -> float | None:         # in [0, 1]; None if it has no content words
     "The share of a task's own content words that its text has too."
-    own = content_words(f'{candidate.rest} {"" if candidate.task_type.answer == "label" else candidate.answer}')
+    own = own_words(candidate)
     return len(own & content_words(candidate.context)) / len(own) if own else None
 
 # %% ../../nbs/22_bonito.quality.ipynb #da99d92b

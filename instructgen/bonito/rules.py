@@ -14,7 +14,7 @@ from .answers import fill_gap, find_answer, judge_statement, tokens
 from .checks import Candidate, answers_agree, failed_checks
 from .clauses import find_spans, fit_sentences, read_clause
 from .format import (
-    find_task_type, fill_context, format_output, read_answer_prompt, read_input, read_task_prompt)
+    find_task_type, fill_context, format_output, format_reply, read_answer_prompt, read_input, read_task_prompt)
 from .questions import ask_questions, contradict, inside, leave_ending, leave_gaps, nearby_numbers
 from .wordings import put_question, read_instruction
 from ..records import content_hash
@@ -129,6 +129,6 @@ def answer(
         return format_output(*task) if (task := write_task(task_type, text, draw)) else ''
     if (request := read_task_prompt(messages)) is not None:
         task = write_task(*request, draw)
-        return f'<instruction>\n{task[0]}\n</instruction>\n<answer>\n{task[1]}\n</answer>' if task else ''
+        return format_reply(*task) if task else ''
     if (instruction := read_answer_prompt(messages)) is not None: return answer_instruction(instruction)
     return None

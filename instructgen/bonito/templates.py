@@ -10,7 +10,7 @@ import logging
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from .sandbox import CUT, RenderError, compile_text, render_text
-from ..records import Rejected, check_types, content_hash
+from ..records import Rejected, check_types
 
 # %% ../../nbs/20_bonito.templates.ipynb #2e239348
 PIPES, MARK = '|||', '\0|||\0'  # what parts prompt and target in a template; what stands for it while it is rendered
