@@ -21,7 +21,7 @@ from .dataset import read_generations
 from .format import ANY_PLACEHOLDER, TaskType, load_task_types
 from ..chunks import coverage, document_key
 from ..records import Context, Rejected
-from ..run_tables import read_examples, read_lines
+from ..run_tables import clip_text, read_examples, read_lines, take_turns
 
 # %% ../../nbs/25_bonito.tables.ipynb #01b7849c
 def funnel_table(
@@ -118,16 +118,12 @@ def sample_generations(
     groups: dict[str, list] = {}
     for done in read_generations(folder):
         if done.kept == kept: groups.setdefault(done.task_type if kept else done.reason, []).append(done)
-    chance = random.Random(seed)
-    rounds = [chance.sample(groups[name], len(groups[name])) for name in sorted(groups)]
-    chosen = [found[turn] for turn in range(max(map(len, rounds), default=0)) for found in rounds if turn < len(found)][:count]
     shown = []
-    for done in chosen:
+    for done in take_turns([groups[name] for name in sorted(groups)], random.Random(seed))[:count]:
         context = texts[done.context_id]
-        text = context.text if len(context.text) <= longest else context.text[:longest] + ' […]'
         why = '' if kept else f', dropped: {done.reason}' + (f' (second answer: {done.second})' if done.second else '')
         instruction = ANY_PLACEHOLDER.sub('[text]', done.instruction) if done.instruction else done.text or '(no answer)'
-        shown.append({'from': f'{context.url or context.source}, {done.task_type}{why}', 'instruction': instruction, 'text': text, 'output': ANY_PLACEHOLDER.sub('[text]', done.answer)})
+        shown.append({'from': f'{context.url or context.source}, {done.task_type}{why}', 'instruction': instruction, 'text': clip_text(context.text, longest), 'output': ANY_PLACEHOLDER.sub('[text]', done.answer)})
     return shown
 
 # %% ../../nbs/25_bonito.tables.ipynb #1681aa05
@@ -144,4 +140,4 @@ def sample_ctga(
     names = chance.sample(sorted(groups), min(count, len(groups)))
     rows = [chance.choice(groups[name]) for name in names]
     return [{'from': f'{row["source"]}, {row["task_type"]}', 'instruction': ANY_PLACEHOLDER.sub('[text]', row['instruction']), 'output': ANY_PLACEHOLDER.sub('[text]', row['output']),
-             'text': row['context'] if len(row['context']) <= longest else row['context'][:longest] + ' […]'} for row in rows]
+             'text': clip_text(row['context'], longest)} for row in rows]

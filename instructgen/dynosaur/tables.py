@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from ..records import Rejected, SourceCard, Task
-from ..run_tables import read_lines
+from ..run_tables import clip_text, read_lines, take_turns
 from ..store import BUCKETS, read_dataset, read_part
 from ..text import distinct_share, top_verb_share, verb_objects
 
@@ -124,15 +124,13 @@ def sample_tasks(
     "Tasks with an example each, spread over the sources."
     chance, by_source = random.Random(seed), {}
     for task in read_lines(folder, Task): by_source.setdefault(SourceCard(task.source, task.config).name, []).append(task)
-    rounds = [chance.sample(tasks, len(tasks)) for tasks in by_source.values()]
-    chosen = [tasks[number] for number in range(max(map(len, rounds), default=0)) for tasks in rounds if number < len(tasks)]
-    first = len(rounds) if len(rounds) > count else count
+    chosen, first = take_turns(by_source.values(), chance), max(len(by_source), count)
     chosen = chance.sample(chosen[:first], min(count, len(chosen))) if chosen else []
     if not chosen: return []
-    data, cut, shown = read_dataset(folder, ('task_id', 'instruction', 'input', 'output')), lambda text: text if len(text) <= longest else text[:longest] + ' […]', []
+    data, shown = read_dataset(folder, ('task_id', 'instruction', 'input', 'output')), []
     for task in chosen:
         rows = data.filter(pc.equal(data['task_id'].cast('string'), task.id))
         row = rows.slice(chance.randrange(len(rows)), 1).to_pylist()[0]
         shown.append({'from': f'{SourceCard(task.source, task.config).name}, {task.setting or "unknown setting"}, {task.task_type}: {", ".join(task.inputs)} → {task.output}',
-                      'instruction': row['instruction'], 'input': cut(row['input']), 'output': cut(row['output'])})
+                      'instruction': row['instruction'], 'input': clip_text(row['input'], longest), 'output': clip_text(row['output'], longest)})
     return shown
