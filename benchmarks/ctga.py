@@ -7,7 +7,6 @@ measured on a part of the rows, every tenth or so, and scaled. Each way runs in 
 """
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile

@@ -1,5 +1,4 @@
 """Generation: the form, the checks, the plan of requests, two steps, second pass, twins, quality. Models are recorded or made here."""
-import json
 import random
 from collections import Counter
 from dataclasses import replace

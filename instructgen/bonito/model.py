@@ -150,7 +150,7 @@ def build_training_data(
     return TrainingData(folder, tuple(metas), counts, tuple(dropped))
 
 # %% ../../nbs/26_bonito.model.ipynb #9b611550
-DEMO_STEPS = 1200  # of the demonstration, about three minutes on two cores
+DEMO_STEPS = 1200  # of the demonstration, about four minutes on two cores
 
 def training_config(
     config: ModelConfig,  # model, preset, steps
