@@ -55,7 +55,7 @@ ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset', '
 @app.command('run')
 def run_command(
     report: Annotated[str, typer.Argument(help='name of a report, or path of a notebook; see: instructgen reports')],
-    parameter: Annotated[list[str] | None, typer.Option('-p', '--parameter', metavar='NAME VALUE', help='a parameter of the report; may be repeated')] = None,
+    parameter: Annotated[list[str] | None, typer.Option('-p', '--parameter', metavar='NAME VALUE', help='a parameter of the report, as `instructgen reports REPORT` lists them; may be repeated')] = None,
     file: Annotated[str, typer.Option('-f', '--file', help='YAML file of parameters')] = '',
     out: Annotated[str, typer.Option(help='run folder; default outputs/REPORT-YYYYMMDD-HHMMSS')] = '',
     resume: Annotated[bool, typer.Option('--resume', help='go on with the run in --out')] = False,

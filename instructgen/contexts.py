@@ -105,8 +105,9 @@ def _place(document: Document, piece: Chunk) -> tuple[int, str, str]:  # page, h
     place, starts = piece.start, {heading.start: heading for heading in document.headings}
     while place in starts and 0 < (after := document.text.find('\n\n', place)) and after + 2 in starts and after + 2 < piece.end: place = after + 2
     page, heading = document.page_at(piece.start), document.heading_at(place)
+    inside = [other.path for start, other in sorted(starts.items()) if place < start < piece.end]  # short sections that were read together
     anchor = f'page={page}' if page else quote(heading.anchor) if heading else ''
-    return page, heading.path if heading else '', quote(document.path) + (f'#{anchor}' if anchor else '')
+    return page, '; '.join([*([heading.path] if heading else []), *inside]), quote(document.path) + (f'#{anchor}' if anchor else '')
 
 # %% ../nbs/07_contexts.ipynb #0d812895
 def value_text(
@@ -181,6 +182,7 @@ def _card_contexts(card: SourceCard, column: str, split: str, rules: ContextRule
     path = choose_column(list(card.rows), column, card.name)
     notes.append(f'{card.name}: column {path}{"" if column else " (guessed: the longest text)"}, split {chosen}{"" if split or len(names) == 1 else " (the first)"}')
     table = read_table(card, chosen, rejected=rejected)
+    if path not in table.column_names and path.partition('.')[0] not in table.column_names: yield Rejected('source', card.name, 'no_column', f'its split {chosen} has no column {path}, it has {", ".join(table.column_names)}', card.url)
     top = path if path in table.column_names else path.partition('.')[0]
     inside = path[len(top) + 1:]
     cells = (item.as_py() for chunk in table.column(top).iterchunks() for item in chunk) if top in table.column_names else ()
@@ -325,13 +327,14 @@ def read_contexts(
     policy = replace(policy, license=license or policy.license)
     def results() -> Iterator[Context | Rejected]:
         for part in parts:
-            path = demo_folder().with_name('demo_bonito') / 'contexts' if part == 'demo' and not os.path.exists(part) else Path(part)
+            demo = part == 'demo' and not os.path.exists(part)
+            path = demo_folder().with_name('demo_bonito') / 'contexts' if demo else Path(part)
             if part.startswith('hub:') or path.is_dir() and not (path / 'run.json').is_file() and _is_dataset(path):
                 for card in find_sources(part, policy, cache=cache):
                     yield from [card] if isinstance(card, Rejected) else _card_contexts(card, column, split, rules, sieve, notes, lengths)
             elif (path / 'run.json').is_file() and (path / 'dataset').is_dir(): yield from _run_contexts(path, column, rules, sieve, notes, lengths)
             elif path.is_file() and document_format(path.name) == 'rows': yield from _file_contexts(path, column, license, rules, sieve, notes, lengths)
-            else: yield from folder_contexts(path, column, license, rules, sieve, notes, lengths)
+            else: yield from folder_contexts(path, column, license or ('cc0-1.0' if demo else ''), rules, sieve, notes, lengths)  # the demo's texts are the project's own
     return results()
 
 # %% ../nbs/07_contexts.ipynb #5cda45b1

@@ -248,9 +248,10 @@ def sources_section(
     licenses = markdown_table(['licence', 'sources', 'examples'], [[escape_cell(text) or '(none named)', len(names), f'{count:,}']
                                                                    for text, (names, count) in sorted(terms.items(), key=lambda item: -item[1][1])])
     largest = sorted(lines, key=lambda line: -line.examples)[:limit]
-    table = markdown_table(['source', 'config', 'split', 'revision', 'licence', 'address', 'tasks', 'examples'], [
+    tasks = any(line.tasks for line in lines)  # none where each example has an instruction of its own
+    table = markdown_table(['source', 'config', 'split', 'revision', 'licence', 'address', *(['tasks'] if tasks else []), 'examples'], [
         [*(escape_cell(text) for text in (line.source, line.config, line.split, line.revision[:12], line.license or '(none named)')),
-         escape_url(line.url), line.tasks, f'{line.examples:,}'] for line in sorted(largest, key=lambda line: (line.source, line.config, line.split))])
+         escape_url(line.url), *([line.tasks] if tasks else []), f'{line.examples:,}'] for line in sorted(largest, key=lambda line: (line.source, line.config, line.split))])
     rest = f'\n\n{len(lines) - limit:,} more splits of sources are in `provenance.csv`.' if len(lines) > limit else ''
     shown = {(line.source, line.config) for line in largest}
     said = [f'- {escape_cell(card.name)}: {escape_cell(card.summary, 300)}' for card in cards if card.summary and (card.source, card.config) in shown]

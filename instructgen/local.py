@@ -33,6 +33,7 @@ class Halving:
         weights: Weights,
         rows: Sequence[Any],                                     # with the attribute `ids`
         *more: Any,                                              # for `compute`
+        alone: Callable[[MemoryError], Any] | None = None,       # gives the answer to a row that is too much by itself; None raises
     ) -> list:
         "The answers to a batch, in order; MemoryError if a row alone is too much."
         size = len(rows) * max(len(row.ids) for row in rows)
@@ -40,10 +41,13 @@ class Halving:
             try: return compute(weights, rows, *more)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error): raise
-                if len(rows) == 1: raise MemoryError(f'a single prompt of {size} tokens does not fit into the memory of {weights.device}: use dtype=bfloat16, quantize=4bit, fewer max_tokens or a smaller model') from error
+                if len(rows) == 1:
+                    told = MemoryError(f'a single prompt of {size} tokens does not fit into the memory of {weights.device}: use dtype=bfloat16, quantize=4bit, fewer max_tokens or a smaller model')
+                    if alone is None: raise told from error
+                    return [alone(told)]
                 self.tell(compute, weights, rows, size)
         half = len(rows) // 2
-        return [*self.run(compute, weights, rows[:half], *more), *self.run(compute, weights, rows[half:], *more)]
+        return [*self.run(compute, weights, rows[:half], *more, alone=alone), *self.run(compute, weights, rows[half:], *more, alone=alone)]
 
     def tell(self, compute: Callable, weights: Weights, rows: Sequence[Any], size: int) -> None:
         "Count a halving, remember the size, and give back what memory can be given back."
@@ -65,6 +69,7 @@ class LocalLLM:
         if tokens < 0 or rows < 1: raise ValueError(f'tokens is {tokens} and rows {rows}, want 0 or more and 1 or more')
         self.name = f'local:{weights.checkpoint.name}'
         self.weights, self.tokens, self.rows, self.halving, self.fingerprint = weights, tokens or batch_tokens(weights), rows, Halving(), weights.fingerprint
+        self.answered, self.lost = 0, 0  # rows that were answered, and that were too much for the memory by themselves
 
     def generate(self, requests: Iterable[Request | None], sampling: Sampling, arrived: Callable | None = None) -> Iterator[Completion | None]:
         "One completion for each request, batch by batch, the longest prompts first."
@@ -89,13 +94,21 @@ class LocalLLM:
         "The completions of prompts that are planned now."
         for batch in plan_batches(prompts, self.tokens, self.rows):
             started = time.perf_counter()
-            decoded = self.halving.run(decode_batch, self.weights, batch, sampling)
+            decoded = self.halving.run(decode_batch, self.weights, batch, sampling, alone=self.lose)
             completions = [self.complete(*pair, time.perf_counter() - started) for pair in zip(batch, decoded)]
+            self.answered += sum(not completion.error for completion in completions)
             if arrived: arrived(completions)
             yield from completions
 
-    def complete(self, prompt: Prompt, decoded: Decoded, seconds: float) -> Completion:
+    def lose(self, error: MemoryError) -> MemoryError:
+        "A row that does not fit is lost alone, unless nothing fits at all."
+        self.lost += 1
+        if self.lost > 3 and not self.answered: raise error
+        return error
+
+    def complete(self, prompt: Prompt, decoded: Decoded | MemoryError, seconds: float) -> Completion:
         "A row's answer as a completion."
+        if isinstance(decoded, MemoryError): return Completion(prompt.id, '', 'error', f'out_of_memory: {decoded}', seconds=seconds)
         return Completion(prompt.id, decoded.text, decoded.finish, '', len(prompt.ids), decoded.tokens, seconds)
 
     def loglik(self, items: Iterable[Choices], end: bool = True) -> Iterator[Loglik]:  # end: whether the end token belongs to each option

@@ -162,7 +162,7 @@ class Context:
     row: int = 0             # 0-based position in the split; of documents: the place of the piece among all pieces of the folder
     document: str = ''       # path below the folder with '/', '' for rows of a dataset
     page: int = 0            # 1-based page on which it begins, 0 where there are no pages
-    heading: str = ''        # headings above it, joined by ' > ', '' if there is none
+    heading: str = ''        # headings above it, joined by ' > ', those of several short sections by '; '; '' if there is none
     start: int = 0           # 0-based character of the document's (or row's) text at which it begins
     end: int = 0             # character after its last; 0 if not told
     revision: str = ''       # commit or content hash

@@ -28,7 +28,7 @@ import pandas as pd
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from .store import Run, new_folder, open_run, read_run
+from .store import Run, left_nothing, new_folder, open_run, read_run
 
 # %% ../nbs/42_report.ipynb #fe1ce2cc
 logger = logging.getLogger(__name__)
@@ -380,7 +380,7 @@ def run_report(
     given, path, name = check_parameters(report, parameters), report_path(report), Path(report).stem
     if resume and not out: raise ValueError('nothing to resume: name the run folder with out')
     folder = Path(out).expanduser().resolve() if out else new_folder(name)
-    started = not resume and (folder/'run.json').exists()
+    started = not resume and (folder/'run.json').exists() and not left_nothing(folder)
     if resume: given = {**read_run(folder)['parameters'], **given}
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)/'executed.ipynb'

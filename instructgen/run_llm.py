@@ -28,11 +28,12 @@ def ledger_path(
 def open_model(
     config: Any,                  # has llm, concurrency, timeout, budget_calls, budget_tokens, budget_money, price_in, price_out
     folder: str | Path = '',      # run folder, for the place of the ledger
+    budget: Budget | None = None, # of another LLM of the same run, to be shared; None makes the configuration's own
 ) -> KeptLLM:                     # to be closed
     "The LLM of a run, with ledger and budget."
     limits = {name: getattr(config, f'budget_{name}') for name in ('calls', 'tokens', 'money')}
     for name in ('calls', 'tokens'):
         if limits[name] is not None and limits[name] != int(limits[name]): raise ValueError(f'budget_{name} is {limits[name]}, want a whole number')
-    budget = Budget(**{name: limit if name == 'money' or limit is None else int(limit) for name, limit in limits.items()})
+    budget = budget or Budget(**{name: limit if name == 'money' or limit is None else int(limit) for name, limit in limits.items()})
     return open_llm(config.llm, ledger=ledger_path(folder), concurrency=config.concurrency, timeout=config.timeout,
                     budget=budget, price_in=config.price_in, price_out=config.price_out)

@@ -6,8 +6,9 @@
 __all__ = ['logger', 'SECRET_WORDS', 'SECRET_VALUE', 'QUERY_PART', 'QUERY_ENDS', 'FULL_DISK', 'LIBRARIES', 'FREE_PARAMETERS',
            'BUCKETS', 'GROUP_ROWS', 'GROUP_BYTES', 'KINDS', 'outputs_folder', 'secret_query', 'refuse_secrets',
            'hide_secrets', 'atomic_path', 'take_lock', 'is_locked', 'run_files', 'Run', 'software_versions', 'read_run',
-           'new_folder', 'open_run', 'read_manifest', 'bucket_of', 'bucket_path', 'write_bucket', 'read_dataset',
-           'write_part', 'read_part', 'bucket_done', 'merge_parts', 'link_bucket', 'RunSummary', 'list_runs']
+           'new_folder', 'left_nothing', 'open_run', 'read_manifest', 'bucket_of', 'bucket_path', 'write_bucket',
+           'read_dataset', 'write_part', 'read_part', 'bucket_done', 'merge_parts', 'link_bucket', 'RunSummary',
+           'list_runs']
 
 # %% ../nbs/01_store.ipynb #41958ee1
 import errno
@@ -250,6 +251,15 @@ def new_folder(
     raise FileExistsError(f'a thousand folders named {stem} in {outputs_folder()}')
 
 # %% ../nbs/01_store.ipynb #5cf43475
+def left_nothing(
+    folder: str | Path,  # with or without a run
+) -> bool:               # True for a run that failed before it had made anything
+    "Whether another run may begin in the folder of a failed one."
+    try: failed = json.loads(Path(folder, 'manifest.json').read_text('utf-8')).get('status') == 'failed'
+    except (OSError, ValueError): return False
+    return failed and {name for name, _ in run_files(folder, hidden=True)} <= {'run.json', 'manifest.json', 'failed.ipynb', '.lock'}
+
+# %% ../nbs/01_store.ipynb #400c165a
 def _resumed_settings(folder: Path, report: str, parameters: dict) -> dict:
     settings = read_run(folder)
     if settings['report'] != report: raise ValueError(f'{folder} holds a run of {settings["report"]!r}, not of {report!r}')
@@ -276,7 +286,10 @@ def open_run(
     lock = take_lock(folder)
     try:
         if (folder / 'run.json').exists():
-            if not resume: raise FileExistsError(f'{folder} holds a run already: go on with it by resume, or choose another folder')
+            if not resume and not left_nothing(folder): raise FileExistsError(f'{folder} holds a run already: go on with it by resume, or choose another folder')
+            if not resume:
+                for name in ('manifest.json', 'failed.ipynb', 'run.json'): Path(folder, name).unlink(missing_ok=True)
+        if (folder / 'run.json').exists():
             settings = _resumed_settings(folder, report, parameters)
             for name, path in run_files(folder, hidden=True):
                 if name == 'manifest.json' or path.name.startswith('.') and path.suffix == '.tmp': path.unlink(missing_ok=True)

@@ -142,7 +142,7 @@ def test_a_chat_model_is_asked_in_chat(tmp_path):
     assert counts['examples'] > 0 and set(read_dataset(tmp_path/'run')['generator'].unique().to_pylist()) == {'openai:some-chat'}
 
 
-@pytest.mark.parametrize('asked', [{'two_step': True}, {'confirm': 'self'}, {'confirm': 'rules'}, {'retries': 1, 'two_step': True, 'confirm': 'self'}], ids=lambda asked: ' '.join(asked))
+@pytest.mark.parametrize('asked', [{'two_step': True}, {'confirm': 'self'}, {'confirm': 'rules'}, {'retries': 2, 'two_step': True}, {'retries': 1, 'confirm': 'self'}], ids=lambda asked: ' '.join(asked))
 def test_second_steps_go_through_a_server_too(tmp_path, asked):
     make(tmp_path/'rules', limit=8, **asked)
     with Writer() as server: counts = make(tmp_path/'server', limit=8, llm=f'openai:bonito@{server.url}', **asked)
@@ -290,6 +290,8 @@ def test_label_share_caps_the_most_frequent_label(tmp_path):
 
 
 @pytest.mark.parametrize('wrong, told', [
+    ({'two_step': True, 'confirm': 'self'}, 'the same model for the same answer twice'), ({'task_types': 'exqa,exqa:2'}, 'named twice'), ({'task_types': 'nli'}, 'the writer rules knows exqa'),
+    ({'label_share': .1, 'task_types': 'ynqa'}, 'no share can be below'),
     ({'task_types': 'exqaa'}, "no task type 'exqaa'; did you mean 'exqa'"), ({'task_types': 'exqa:0'}, 'want a number above 0'), ({'label_share': 1.5}, r'want a value in \[0, 1\]'),
     ({'label_share': -.5}, r'want a value in \[0, 1\]'), ({'top_p': 0.}, r'want a value in \(0, 1\]'), ({'draws': 0}, 'want 1 or more'), ({'rules': 'lax'}, 'want one of careful, published'),
     ({'form': 'poem'}, 'want auto, bonito or chat'), ({'min_chars': 900, 'max_chars': 300}, 'no text can have both')], ids=lambda value: next(iter(value)) if isinstance(value, dict) else '')

@@ -6,6 +6,7 @@
 __all__ = ['FORMS', 'read_weights', 'Slot', 'plan_slots', 'Asking', 'task_request', 'answer_request', 'collect']
 
 # %% ../../nbs/22_bonito.asking.ipynb #4f5b65e9
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ def read_weights(
         try: number = float(weight or 1)
         except ValueError: number = 0.
         if not 0 < number < float('inf'): raise ValueError(f'the weight of {name.strip()!r} is {weight!r}, want a number above 0')
-        found[find_task_type(name, types)] = number
+        if (kind := find_task_type(name, types)) in found: raise ValueError(f'{kind.name} is named twice')
+        found[kind] = number
     if not found: raise ValueError('no task type is named; want for instance exqa,ynqa:2')
     return found
 
@@ -54,7 +56,7 @@ def plan_slots(
     if draws < 1: raise ValueError(f'draws is {draws}, want 1 or more')
     slots = []
     for context in contexts:
-        def key(kind: TaskType) -> float: return -(((int(content_hash([seed, context.id, kind.name]), 16) + 1) / 2**64) ** (1 / weights[kind]))
+        def key(kind: TaskType) -> float: return -math.log((int(content_hash([seed, context.id, kind.name]), 16) + 1) / 2**64) / weights[kind]
         order = sorted(weights, key=key)  # a weighted draw without repetition (Efraimidis and Spirakis 2006)
         slots += [Slot(context, order[draw % len(order)], draw // len(order)) for draw in range(draws)]
     return sorted(slots, key=lambda slot: (slot.context.id, slot.task_type.name, slot.draw))

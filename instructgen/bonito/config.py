@@ -16,6 +16,7 @@ from .asking import FORMS, Asking, plan_slots, read_weights, task_request
 from .checks import GENERATION_RULES, GenerationRules
 from .format import TaskType, load_task_types
 from .generate import refuse_contexts
+from .rules import RULE_TYPES
 from ..contexts import CONTEXT_RULES, read_contexts, sample_contexts
 from ..llm import KeptLLM, Sampling, estimate
 from ..records import Context, Rejected, comma_list, from_parameters
@@ -32,9 +33,10 @@ def choose_form(
     if prefix in ('rules', 'recorded'): return 'bonito'
     if prefix == 'openai': return 'bonito' if 'bonito' in target.partition('@http')[0].lower() else 'chat'
     folder = Path(target.partition('?')[0])  # without device=…&dtype=…
-    note = folder/'instructgen.json'
+    note, settings, named = folder/'instructgen.json', folder/'tokenizer_config.json', 'bonito' in folder.name.lower()
     if note.is_file(): return 'bonito' if '"bonito"' in note.read_text('utf-8') else 'chat'
-    return 'chat' if 'bonito' not in folder.name.lower() and (folder/'chat_template.jinja').is_file() else 'bonito'
+    if named or not folder.is_dir(): return 'bonito' if 'bonito' in target.lower() else 'chat'  # on a hub the name is all that is known
+    return 'chat' if (folder/'chat_template.jinja').is_file() or settings.is_file() and '"chat_template"' in settings.read_text('utf-8') else 'bonito'
 
 # %% ../../nbs/24_bonito.config.ipynb #204beac9
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class BonitoConfig:
     budget_money: Any = None          # at most so many $
     price_in: Any = None              # $ a million prompt tokens
     price_out: Any = None             # $ a million completion tokens
+    confirm_price_in: Any = None      # the same for another model that answers again
+    confirm_price_out: Any = None     # the same
 
     def __post_init__(self):
         if self.rules not in GENERATION_RULES: raise ValueError(f'rules is {self.rules!r}, want one of {", ".join(GENERATION_RULES)}')
@@ -81,13 +85,22 @@ class BonitoConfig:
             if getattr(self, name) < 1: raise ValueError(f'{name} is {getattr(self, name)}, want 1 or more')
         if self.rules != 'published' and self.min_chars > self.max_chars: raise ValueError(f'min_chars is {self.min_chars} and max_chars {self.max_chars}: no text can have both')
         Sampling(self.max_tokens, self.temperature, self.top_p)
-        read_weights(self.task_types, self.types)
+        kinds = read_weights(self.task_types, self.types)
         self.rule_set  # a share beyond 1 is told here, before any text is read
+        most = max((len({label for group in kind.labels for label in group}) for kind in kinds if kind.answer == 'label'), default=0)
+        if most and 0 < self.label_share < 1 / most: raise ValueError(f'label_share is {self.label_share}: with at most {most} labels no share can be below {1 / most:.2f}')
+        if self.two_step and self.confirm and self.confirm in ('self', self.llm): raise ValueError('two_step and confirm ask the same model for the same answer twice: name another model in confirm, or leave one of them out')
+        if self.llm == 'rules' and not any(kind.short in RULE_TYPES for kind in kinds): raise ValueError(f'the writer rules knows {", ".join(RULE_TYPES)} only, not {", ".join(kind.short or kind.name for kind in kinds)}: name a model with llm')
 
     @property
     def types(self) -> tuple[TaskType, ...]:  # the paper's and those of `types_file`
         "The task types that may be named."
         return load_task_types(self.types_file)
+
+    @property
+    def unwritten(self) -> list[str]:  # short names
+        "The task types that are asked for and that the embedded writer does not know."
+        return [kind.short or kind.name for kind in read_weights(self.task_types, self.types) if self.llm == 'rules' and kind.short not in RULE_TYPES]
 
     @property
     def rule_set(self) -> GenerationRules:  # frozen
@@ -122,11 +135,13 @@ def open_confirmer(
     llm: KeptLLM,             # the generator
     folder: str | Path = '',  # run folder, for the place of the ledger
 ) -> tuple[KeptLLM, str] | None:  # who answers again and in which form; None asks nobody
-    "The model of the second pass."
+    "The model of the second pass; it shares the budget of the run."
     if not config.confirm: return None
     if config.confirm == 'self': return llm, config.asking.form
     if config.confirm == config.llm: return llm, 'chat' if config.llm == 'rules' else config.asking.form
-    return open_model(replace(config, llm=config.confirm), folder), 'chat' if config.confirm == 'rules' else choose_form(config.confirm)
+    free = config.confirm.partition(':')[0] in ('local', 'vllm')
+    prices = {name: 0. if free else getattr(config, f'confirm_{name}') for name in ('price_in', 'price_out')}
+    return open_model(replace(config, llm=config.confirm, **prices), folder, llm.budget), 'chat' if config.confirm == 'rules' else choose_form(config.confirm)
 
 # %% ../../nbs/24_bonito.config.ipynb #a84e2878
 def text_notice(
@@ -140,7 +155,7 @@ def text_notice(
     places = Counter(context.document or context.source for context in contexts)
     shown = ', '.join(f'{name} ({number})' for name, number in places.most_common(20))
     key = f" The key is that of {endpoint['key_from']}." if endpoint['key_from'] else ' No key is sent.'
-    return f"To {endpoint['url']} go {len(contexts):,} texts, word for word, from {shown}{' and more' if len(places) > 20 else ''}.{key}"
+    return f"To {endpoint['url']} will be sent {len(contexts):,} texts, word for word, from {shown}{' and more' if len(places) > 20 else ''}.{key}"
 
 # %% ../../nbs/24_bonito.config.ipynb #190aabf7
 def estimate_bonito(
@@ -154,7 +169,7 @@ def estimate_bonito(
     sampling = Sampling(config.max_tokens, config.temperature, config.top_p, (), config.seed)
     with open_model(replace(config, budget_calls=None, budget_tokens=None, budget_money=None), parameters.get('out', '')) as llm:
         needed = estimate(llm, (task_request(slot, config.asking.form, slot.draw) for slot in slots), sampling)
-    known = {'texts': len(usable), 'texts dropped': len(refused) + len(more), 'tasks asked for': len(slots)}
+    known = {'texts': len(usable), 'texts dropped': sum(drop.count for drop in (*refused, *more)), 'tasks asked for': len(slots)}
     if config.llm.partition(':')[0] in ('rules', 'recorded'): return {**known, 'calls to send': 0, 'answers by rule or record': needed.calls + needed.hits, 'money': 'none'}
     if config.llm.partition(':')[0] in ('local', 'vllm'): money = 'none, it runs on this machine'
     else: money = 'unknown: give price_in and price_out' if needed.money is None else f'${needed.money:.4f} at most'

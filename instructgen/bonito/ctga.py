@@ -124,8 +124,8 @@ def plan_datasets(
     metas: Iterable[MetaTemplate],           # from `turn_templates`
     overrides: Mapping[str, Override] = {},  # by name of the registry
     policy: Policy = Policy(languages=()),   # what may be used
-    only: bool = False,                      # leave out datasets without an override
-) -> tuple[list[DatasetPlan], list[Rejected]]:  # by name; rules of `find_sources`, and no_meta_template, no_split, no_override
+    only: bool = False,                      # leave out datasets that the overrides do not name
+) -> tuple[list[DatasetPlan], list[Rejected]]:  # by name; rules of `find_sources`, and no_meta_template, no_split, no_config, no_override
     "The datasets that can be built."
     by_dataset: dict[tuple[str, str], list[MetaTemplate]] = {}
     for made in metas: by_dataset.setdefault((made.template.dataset, made.template.subset), []).append(made)
@@ -133,12 +133,13 @@ def plan_datasets(
     for entry in sorted(registry, key=lambda entry: entry.name):
         override, found = overrides.get(entry.name, Override()), by_dataset.get((entry.dataset, entry.config), [])
         if not found: rejected.append(Rejected('source', entry.name, 'no_meta_template', 'none of its templates could be turned round')); continue
-        if only and not override.path: rejected.append(Rejected('source', entry.name, 'no_override', 'the overrides name no place for it')); continue
+        if only and entry.name not in overrides: rejected.append(Rejected('source', entry.name, 'no_override', 'the overrides do not name it')); continue
         try: cards = list(find_sources(override.path or f'hub:{entry.dataset}{":" + entry.config if entry.config else ""}', policy))
         except (OSError, ValueError) as error: rejected.append(Rejected('source', entry.name, 'unreachable', str(error))); continue
         there, split = [card for card in cards if isinstance(card, SourceCard)], override.split or entry.split
-        card = next((card for card in there if card.config == entry.config), there[0] if there else None)
-        if card is None: rejected += [replace(drop, id=entry.name, where=drop.where or drop.id) for drop in cards[:1]] or [Rejected('source', entry.name, 'no_data', override.path)]
+        card = next((card for card in there if card.config == (entry.config or 'default')), there[0] if len(there) == 1 else None)
+        if card is None and there: rejected.append(Rejected('source', entry.name, 'no_config', f'no configuration {entry.config or "default"!r}; there are {", ".join(card.config for card in there)}', override.path))
+        elif card is None: rejected += [replace(drop, id=entry.name, where=drop.where or drop.id) for drop in cards[:1]] or [Rejected('source', entry.name, 'no_data', override.path)]
         elif split not in [part.name for part in card.splits]: rejected.append(Rejected('source', entry.name, 'no_split', f'no split {split!r}; there are {", ".join(part.name for part in card.splits)}', card.name))
         else: plans.append(DatasetPlan(entry, tuple(found), card, split, override))
     return plans, rejected
@@ -189,17 +190,18 @@ def _make_dataset(plan: DatasetPlan, rules: CTGARules, seed: int, pool: Any, ahe
 
 def _write_datasets(folder: Path, number: int, key: str, plans: list[DatasetPlan], refused: list[Rejected], make: Callable) -> None:
     parts: dict[str, tuple[list, list[Rejected]]] = {plan.entry.name: ([], []) for plan in plans}
-    by_type, by_dataset = Counter(), {}
+    by_type, by_dataset, unread = Counter(), {}, []
     for drop in refused: parts.setdefault(drop.where or drop.id, ([], []))[1].append(drop)
     def tables() -> Iterator[pa.Table]:
         for plan in plans:
             table, rejected = make(plan)
             parts[plan.entry.name][1].extend(rejected)
+            unread.extend(drop.where for drop in rejected if drop.rule == 'unreadable')
             by_type.update(table['task_type'].cast(pa.string()).to_pylist())
             by_dataset[plan.entry.name] = table.num_rows
             yield table
     write_bucket(folder, number, tables())
-    write_part(folder, number, key, parts, by_type=dict(sorted(by_type.items())), by_dataset=by_dataset)
+    write_part(folder, number, key, parts, by_type=dict(sorted(by_type.items())), by_dataset=by_dataset, unread=unread)  # a bucket with files that could not be read is made again
 
 def build_ctga(
     run: Run,                                            # open run folder
@@ -219,7 +221,7 @@ def build_ctga(
         for number in numbers:
             todo, left = buckets.get(number, []), drops.get(number, [])
             key = content_hash([[plan.key(rules, seed) for plan in todo], [to_json(drop) for drop in left]])
-            if bucket_done(run.folder, number, key): continue
+            if bucket_done(run.folder, number, key) and not read_part(run.folder, number)['counts'].get('unread'): continue
             _write_datasets(run.folder, number, key, todo, left, lambda plan: _make_dataset(plan, rules, seed, pool, 2 * processes + 1))
             written += 1
     finally:

@@ -92,9 +92,10 @@ def build_bonito(
     buckets = sort_texts(made, refused)
     written = [make_text_bucket(bucket, run.folder) for bucket in buckets]
     lines = merge_parts(run.folder, [bucket.number for bucket in buckets])
+    Path(run.folder, 'tasks.jsonl').unlink()  # here every example has an instruction of its own
     parsed = sum(bool(done.instruction or done.answer) for done in made.generations)
     failed = sum(done.reason.startswith('call_') for done in made.generations)
-    return {'contexts': len(places), 'contexts_refused': len(refused) + sum(drop.kind == 'context' for drop in made.rejected), 'asked': len(made.generations) + made.pending,
+    return {'contexts': len(places), 'contexts_refused': sum(drop.count for drop in (*refused, *made.rejected) if drop.kind not in ('answer', 'call')), 'asked': len(made.generations) + made.pending,
             'pending': made.pending, 'calls_failed': failed, 'generated': len(made.generations) - failed, 'parsed': parsed, 'examples': len(made.examples),
             'rejected_lines': lines['rejected'], 'llm': used, 'stopped': made.stopped, 'buckets_written': sum(written)}
 

@@ -8,6 +8,7 @@ __all__ = ['logger', 'DEMO_STEPS', 'ModelConfig', 'demo_file', 'TrainingData', '
 
 # %% ../../nbs/26_bonito.model.ipynb #4d2fd007
 import logging
+import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .templates import load_templates
 from ..checkpoints import find_base
 from ..plan import count_weights, plan_training
 from ..presets import PRESETS, TrainConfig, preset
-from ..prompts import read_note
+from ..prompts import NOTE, read_note
 from ..records import Example, Rejected, comma_list, content_hash
 from ..run_tables import read_examples
 from ..sources import Policy, demo_folder
@@ -42,6 +43,7 @@ class ModelConfig:
     templates: str = 'demo'      # as in `load_templates`
     registry: str = ''           # as in `read_registry`
     overrides: str = ''          # as in `read_overrides`
+    datasets: str = ''           # names of the registry, 'overrides' for those that the overrides name, '' for all
     types_file: str = ''         # task types of one's own
     license: str = ''            # of sources that name none
     languages: str = ''          # ISO 639 codes of the sources to use, '' for all
@@ -70,6 +72,11 @@ class ModelConfig:
     timeout: float = 120.        # seconds a request
     budget_calls: Any = None     # at most so many calls
     budget_tokens: Any = None    # at most so many tokens
+    budget_money: Any = None     # at most so many $, needs both prices
+    price_in: Any = None         # $ a million prompt tokens
+    price_out: Any = None        # $ a million completion tokens
+    confirm_price_in: Any = None   # the same for another model that answers again
+    confirm_price_out: Any = None  # the same
 
     def __post_init__(self):
         if self.ctga_rules not in CTGA_RULES: raise ValueError(f'ctga_rules is {self.ctga_rules!r}, want one of {", ".join(CTGA_RULES)}')
@@ -99,7 +106,7 @@ class ModelConfig:
         kinds = {kind.name: kind.short or kind.name for kind in self.types}
         names = self.task_types or ','.join(kinds[name] for name in (data.counts['by_type'] if data else ()) if name in kinds) or 'exqa'
         same = {name: getattr(self, name) for name in ('contexts', 'column', 'license', 'limit', 'types_file', 'draws', 'retries', 'confirm', 'two_step', 'temperature', 'top_p',
-                                                       'max_tokens', 'seed', 'concurrency', 'timeout', 'budget_calls', 'budget_tokens')}
+                                                       'max_tokens', 'seed', 'concurrency', 'timeout', 'budget_calls', 'budget_tokens', 'budget_money', 'price_in', 'price_out', 'confirm_price_in', 'confirm_price_out')}
         return BonitoConfig(llm=llm, task_types=names, form='auto' if self.llm else 'bonito', languages=self.languages, **same)
 
 # %% ../../nbs/26_bonito.model.ipynb #acf0adbc
@@ -138,9 +145,13 @@ def build_training_data(
     place = config.overrides or (demo_file('overrides.yaml') if demo and not config.registry else '')
     metas, dropped = turn_templates(registry, templates, config.types, config.rules.careful)
     policy = Policy(languages=comma_list(config.languages), license=config.license)
-    plans, refused = plan_datasets(registry, metas, read_overrides(place) if place else {}, policy, only=bool(place))
+    overrides, names = read_overrides(place) if place else {}, comma_list(config.datasets)
+    if names and names != ('overrides',):
+        if unknown := sorted(set(names) - {entry.name for entry in registry}): raise ValueError(f'datasets names {unknown[0]!r}; the registry has {", ".join(sorted(entry.name for entry in registry))}')
+        registry = [entry for entry in registry if entry.name in names]
+    plans, refused = plan_datasets(registry, metas, overrides, policy, only=names == ('overrides',))
     folder = run.folder/'ctga'
-    asked = {name: getattr(config, name) for name in ('templates', 'registry', 'overrides', 'types_file', 'license', 'languages', 'ctga_rules', 'rows', 'seed', 'processes')}
+    asked = {name: getattr(config, name) for name in ('templates', 'registry', 'overrides', 'datasets', 'types_file', 'license', 'languages', 'ctga_rules', 'rows', 'seed', 'processes')}
     with open_run('bonito_ctga', asked, out=folder, resume=(folder/'run.json').exists()) as inner:
         counts = {'templates': len(templates), **build_ctga(inner, plans, [*rejected, *dropped, *refused], config.rules, config.seed, config.processes)}
         inner.finish({name: value for name, value in counts.items() if isinstance(value, int) and name != 'buckets_written'})
@@ -176,7 +187,8 @@ class Generator:
 
 # %% ../../nbs/26_bonito.model.ipynb #395c050f
 def _small_base(folder: Path, config: ModelConfig, data: TrainingData) -> Path:
-    if (folder/'config.json').is_file(): return folder
+    if (folder/NOTE).is_file(): return folder  # it is written last
+    shutil.rmtree(folder, ignore_errors=True)
     texts = [text for row in read_examples(data.folder).to_pylist() for text in ctga_texts(Example(**row))]
     return make_tiny_model(texts, folder, hidden=config.hidden, layers=config.layers, context=768, whole=(TYPE_MARK, CONTEXT_MARK, TASK_MARK, PIPE, PLACEHOLDER), seed=config.seed)
 

@@ -8,6 +8,7 @@ __all__ = ['to_candidate', 'as_examples', 'share_line', 'value_line', 'label_bal
 
 # %% ../../nbs/22_bonito.quality.ipynb #282b039b
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow as pa
 from rapidfuzz.distance import Indel
 from rapidfuzz.process import extractOne
 
-from .checks import CHECKS, Candidate, Generation, content_words, failed_checks, listed_options, own_words, plain
+from .checks import CHECKS, Candidate, Generation, content_words, failed_checks, listed_options, option_number, own_words, plain
 from .format import PLACEHOLDER, TaskType, load_task_types
 from ..intervals import bootstrap_interval, wilson_interval
 from ..records import Context, Example, content_hash
@@ -85,18 +86,16 @@ def option_place(
     candidate: Candidate,  # of a type with options
 ) -> int:                  # 1-based; 0 if the answer is none of them
     "At which place of the options the right one stands."
-    options, answer = [plain(option) for option in listed_options(candidate.rest)], plain(candidate.answer)
-    if answer in options: return options.index(answer) + 1
-    place = 'abcdefgh'.find(answer) + 1 if len(answer) == 1 and answer.isalpha() else int(answer) if answer.isdigit() and len(answer) == 1 else 0
-    return place if 0 < place <= len(options) else 0
+    return option_number(candidate.answer, listed_options(candidate.rest))
 
 # %% ../../nbs/22_bonito.quality.ipynb #d73a6865
 def answer_place(
     candidate: Candidate,  # of a type whose answer is a span
 ) -> float | None:         # 0 for the first character, towards 1 for the last; None if it does not stand there
     "Where in its text an answer stands."
-    place = candidate.context.lower().find(plain(candidate.answer))
-    return place / max(1, len(candidate.context)) if place >= 0 and plain(candidate.answer) else None
+    parts = [re.escape(word) for word in plain(candidate.answer).split()]
+    found = re.search(r'(?<!\w)' + r'\s+'.join(parts) + r'(?!\w)', candidate.context.lower()) if parts else None
+    return found.start() / len(candidate.context) if found else None
 
 # %% ../../nbs/22_bonito.quality.ipynb #585e5a1d
 def context_share(
@@ -157,8 +156,9 @@ def task_quality(
     if by and examples and not hasattr(examples[0], by): raise ValueError(f'by is {by!r}, want a column of the dataset')
     if by in ('', 'task_type'): group_of = lambda done: done.task_type if by else 'all'
     else:
-        places = {content_hash([example.context]): getattr(example, by) for example in examples} | {context.id: getattr(context, by, '') for context in contexts}
-        group_of = lambda done: places.get(done.context_id, '')
+        places = {content_hash([example.context]): getattr(example, by) for example in examples} | {context.id: getattr(context, by) for context in contexts if hasattr(context, by)}
+        only = next(iter(values)) if len(values := set(places.values())) == 1 else ''  # texts without an example belong to the one group there is
+        group_of = lambda done: places.get(done.context_id, only)
     candidates: dict[str, list[Candidate]] = {}
     for example in examples: candidates.setdefault(str(getattr(example, by)) if by else 'all', []).append(to_candidate(example, known))
     made: dict[str, list[Generation]] = {}
