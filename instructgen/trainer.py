@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from . import losses
-from .steps import TokenRows, cut_batches, learnt_tokens, make_arrays, step_rows
+from .steps import TokenRows, cut_batches, learnt_tokens, make_arrays, round_width, step_rows
 from .checkpoints import COMPLETE, last_checkpoint
 from .presets import TrainConfig
 from .store import FULL_DISK, atomic_path
@@ -45,6 +45,8 @@ class StepRunner:
     ):
         self.rows, self.config, self.pad, self.start, self.precision, self.place = rows, config, pad, start, precision, place
         self.budget, self.halved = config.batch_tokens or 1 << 30, []  # tokens; [{'step', 'batch_tokens'}]
+        longest = [int(lengths.max(initial=0)) for lengths in (rows.source_lengths, rows.target_lengths, rows.source_lengths + rows.target_lengths)]
+        self.most = (0, 0) if config.batches == 'plain' else (longest[2], 0) if start is None else tuple(longest[:2])
 
     def batches(self, step: int, device: str = 'cpu') -> tuple[list[np.ndarray], int, int]:  # row numbers a batch; learnt and read tokens of the step on all processes
         "What this process computes in a step."
@@ -53,7 +55,8 @@ class StepRunner:
         learnt = learnt_tokens(self.rows, rows, config.learn == 'all', self.start is not None)
         mine = np.argsort(-lengths, kind='stable')[self.place[0]::self.place[1]] if config.batches == 'sorted' else np.arange(len(rows))[self.place[0]::self.place[1]]
         if not len(mine): return [], learnt, int(lengths.sum())
-        cut = cut_batches(lengths[mine], self.budget, 64 if device == 'cpu' else 512) if config.batches == 'sorted' else \
+        longest = self.most[0] + self.most[1]
+        cut = cut_batches([round_width(length, longest) for length in lengths[mine].tolist()], self.budget, 64 if device == 'cpu' else 512) if config.batches == 'sorted' else \
             np.array_split(np.arange(len(mine)), -(-len(mine) * int(lengths[mine].max()) // self.budget))
         return [rows[mine[batch]] for batch in cut if len(batch)], learnt, int(lengths.sum())
 
@@ -66,7 +69,7 @@ class StepRunner:
         batches = batches or [step_rows(len(self.rows), self.config.batch, self.config.seed, step)[:1]]
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == 'bf16'):  # around all batches: weights are converted once a step
             for number, batch in enumerate(batches):
-                arrays = make_arrays(self.rows, batch, self.pad, self.config.learn == 'all', self.start)
+                arrays = make_arrays(self.rows, batch, self.pad, self.config.learn == 'all', self.start, self.most)
                 with no_sync() if number < len(batches) - 1 else contextlib.nullcontext():
                     loss = losses.summed_loss(model, arrays, self.config.batches == 'plain') * weight
                     backward(loss)
