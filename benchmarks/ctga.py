@@ -18,7 +18,7 @@ import yaml
 SOURCES = {'super_glue/boolq': ('boolq', 'validation', 'passage'), 'dbpedia_14': ('dbpedia_14', 'train', 'content')}
 
 
-def shared_data() -> Path: return Path(os.environ.get('INSTRUCTGEN_SHARED_DATA') or Path(__file__).parents[2] / 'shared' / 'data')
+def shared_data() -> Path: return Path(os.environ.get('INSTRUCTGEN_SHARED_DATA') or Path(__file__).resolve().parents[2] / 'shared' / 'data')
 
 
 def make_rows(folder: Path, count: int) -> None:
@@ -83,11 +83,11 @@ def loop(folder: Path, part: int) -> dict:
 
 
 def measure(folder: Path, way: str, number: int) -> dict:
-    call = f'import json, sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import ctga; from pathlib import Path\n' \
-           f'if __name__ == "__main__": print(json.dumps({{**ctga.{way}(Path({str(folder)!r}), {number}), "peak": ctga.resource.getrusage(ctga.resource.RUSAGE_SELF).ru_maxrss}}))'
+    call = f'import json, resource, sys; sys.path.insert(0, {str(Path(__file__).resolve().parent)!r}); import ctga; from pathlib import Path\n' \
+           f'if __name__ == "__main__": print(json.dumps({{**ctga.{way}(Path({str(folder)!r}), {number}), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}}))'
     script = folder / f'{way}{number}.py'
     script.write_text(call)
-    return json.loads(subprocess.run([sys.executable, str(script)], check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return json.loads(subprocess.run([sys.executable, str(script)], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 if __name__ == '__main__':
