@@ -160,8 +160,9 @@ def plot_shares(
             if row.get('interval', True): ax.plot((low, high), (place, place), color=colors[row['group']], linewidth=2.4, solid_capstyle='butt')
             else: high = share
             ax.plot(share, place, 'D' if row['group'] == 'paper' else 'o', color=colors[row['group']], markersize=7, label=row['group'])
-            words, left = f"{share:.0%}  ({row['part']:,} of {row['whole']:,})", max(high, share) > .62
-            ax.annotate(words, (low if left else high, place), (-8 if left else 8, 0), textcoords='offset points', ha='right' if left else 'left', va='center', fontsize=9.5)
+            words, wide = f"{share:.0%}  ({row['part']:,} of {row['whole']:,})", max(high, share) > .62
+            if wide and low < .36: ax.annotate(words, ((low + high) / 2, place), (0, 3), textcoords='offset points', ha='center', va='bottom', fontsize=8.5)  # no room at either end
+            else: ax.annotate(words, (low if wide else high, place), (-8 if wide else 8, 0), textcoords='offset points', ha='right' if wide else 'left', va='center', fontsize=9.5)
             ticks[measure].append(place)
             place += 1
         place += .45

@@ -25,7 +25,7 @@ from ..checkpoints import find_base
 from ..plan import count_weights, plan_training
 from ..presets import PRESETS, TrainConfig, preset
 from ..prompts import NOTE, read_note
-from ..records import Example, Rejected, comma_list, content_hash
+from ..records import Example, Rejected, comma_list
 from ..run_tables import read_examples
 from ..sources import Policy, demo_folder
 from ..store import Run, open_run
@@ -126,12 +126,6 @@ class TrainingData:
     metas: tuple[MetaTemplate, ...]     # its meta-templates
     counts: dict                        # templates, meta_templates, datasets, examples, by_type …
     dropped: tuple[Rejected, ...] = ()  # templates that were not turned round
-
-    @property
-    def instructions(self) -> list[str]:  # different ones, 2,000 at most, drawn by hash
-        "Instructions to measure distances from."
-        texts = set(read_examples(self.folder, ('instruction',))['instruction'].cast('string').to_pylist())
-        return sorted(texts, key=lambda text: content_hash([text]))[:2000]
 
 # %% ../../nbs/26_bonito.model.ipynb #773ee5b9
 def build_training_data(

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from .checks import explain_reason, plain
+from .checks import plain
 from .dataset import read_generations
 from .format import ANY_PLACEHOLDER, TaskType, load_task_types
 from ..chunks import coverage, document_key
@@ -49,13 +49,13 @@ def check_funnel(
 def reasons_table(
     folder: str | Path,                      # run folder
     types: tuple[TaskType, ...] | None = None,  # for the short names, None for the paper's
-) -> pd.DataFrame:                           # reason, one column a type (short names), all, meaning; most frequent first
+) -> pd.DataFrame:                           # reason, one column a type (short names), all; most frequent first
     "Dropped tasks by reason and type."
     short = {kind.name: kind.short or kind.name for kind in types or load_task_types()}
     found = Counter((done.reason, short.get(done.task_type, done.task_type)) for done in read_generations(folder) if not done.kept)
     names = sorted({name for _, name in found})
-    rows = [{'reason': reason, **{name: found[reason, name] for name in names}, 'all': sum(found[reason, name] for name in names), 'meaning': explain_reason(reason)} for reason in sorted({reason for reason, _ in found})]
-    return pd.DataFrame(rows, columns=['reason', *names, 'all', 'meaning']).sort_values(['all', 'reason'], ascending=[False, True], ignore_index=True)
+    rows = [{'reason': reason, **{name: found[reason, name] for name in names}, 'all': sum(found[reason, name] for name in names)} for reason in sorted({reason for reason, _ in found})]
+    return pd.DataFrame(rows, columns=['reason', *names, 'all']).sort_values(['all', 'reason'], ascending=[False, True], ignore_index=True)
 
 # %% ../../nbs/25_bonito.tables.ipynb #0f54d576
 def told_texts(
