@@ -90,7 +90,7 @@ def ask_questions(
     "The questions that a sentence answers."
     clause = read_clause(sentence, name)
     found = _number_questions(clause, sentence)
-    if clause and clause.subject not in ('We', 'You'): found += _rest_questions(clause, text, name) + _subject_question(clause, name)
+    if clause and clause.subject not in ('We', 'You') and not (clause.verb in ('is', 'was', 'are', 'were') and clause.rest.startswith('that ')): found += _rest_questions(clause, text, name) + _subject_question(clause, name)
     return [question for question in found if sentence.count(question.answer) == 1 and question.answer.lower() not in question.text.lower() and len(question.text.split()) >= 4]
 
 # %% ../../nbs/23_bonito.questions.ipynb #d13a8a0a
@@ -135,6 +135,7 @@ def leave_ending(
     places = [cut, *(match.end() for match in _BORDERS.finditer(sentence, cut))]
     cut = next((place for place in places if _says_enough(sentence[:place], name) and len(sentence[place:].split()) >= 3), cut)
     answer, words = sentence[cut:].rstrip('.'), sentence[cut:].split()
+    if sentence[:cut].count('(') != sentence[:cut].count(')'): return []  # the border lies within brackets
     if re.search(r'\b(?:it|they|them)\b', clause.rest): return []
     if not 3 <= len(words) <= 25 or not _says_enough(sentence[:cut], name): return []
     return [Question('ending', sentence[:cut].strip(), answer, 'phrase')]
