@@ -126,7 +126,7 @@ def gather_contexts(
         (refused if isinstance(found, Rejected) else contexts).append(found)
     if not contexts:
         shown = '; '.join(f'{drop.id or drop.where}: {drop.rule} ({drop.text[:80]})' for drop in refused[:3])
-        raise ValueError(f'no text to work on in {config.contexts!r}: {shown or "the place is empty"}')
+        raise ValueError(f'no text to work on in {config.contexts!r}: {shown or "the place is empty"}{f"; min_chars is {config.min_chars}" if any(drop.rule == "too_short" for drop in refused) else ""}')
     return sample_contexts(contexts, config.limit, config.seed), refused, lengths, notes
 
 # %% ../../nbs/24_bonito.config.ipynb #81b36c35
