@@ -69,7 +69,6 @@ class LocalLLM:
         if tokens < 0 or rows < 1: raise ValueError(f'tokens is {tokens} and rows {rows}, want 0 or more and 1 or more')
         self.name = f'local:{weights.checkpoint.name}'
         self.weights, self.tokens, self.rows, self.halving, self.fingerprint = weights, tokens or batch_tokens(weights), rows, Halving(), weights.fingerprint
-        self.answered, self.lost = 0, 0  # rows that were answered, and that were too much for the memory by themselves
 
     def generate(self, requests: Iterable[Request | None], sampling: Sampling, arrived: Callable | None = None) -> Iterator[Completion | None]:
         "One completion for each request, batch by batch, the longest prompts first."
@@ -94,17 +93,10 @@ class LocalLLM:
         "The completions of prompts that are planned now."
         for batch in plan_batches(prompts, self.tokens, self.rows):
             started = time.perf_counter()
-            decoded = self.halving.run(decode_batch, self.weights, batch, sampling, alone=self.lose)
+            decoded = self.halving.run(decode_batch, self.weights, batch, sampling, alone=lambda error: error)  # a row that does not fit is lost alone
             completions = [self.complete(*pair, time.perf_counter() - started) for pair in zip(batch, decoded)]
-            self.answered += sum(not completion.error for completion in completions)
             if arrived: arrived(completions)
             yield from completions
-
-    def lose(self, error: MemoryError) -> MemoryError:
-        "A row that does not fit is lost alone, unless nothing fits at all."
-        self.lost += 1
-        if self.lost > 3 and not self.answered: raise error
-        return error
 
     def complete(self, prompt: Prompt, decoded: Decoded | MemoryError, seconds: float) -> Completion:
         "A row's answer as a completion."

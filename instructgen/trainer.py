@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from . import losses
-from .steps import TokenRows, cut_batches, learnt_tokens, make_arrays, round_width, step_rows
+from .steps import TokenRows, cut_batches, learnt_tokens, longest_rows, make_arrays, round_width, step_rows
 from .checkpoints import COMPLETE, last_checkpoint
 from .presets import TrainConfig
 from .store import FULL_DISK, atomic_path
@@ -45,8 +45,7 @@ class StepRunner:
     ):
         self.rows, self.config, self.pad, self.start, self.precision, self.place = rows, config, pad, start, precision, place
         self.budget, self.halved = config.batch_tokens or 1 << 30, []  # tokens; [{'step', 'batch_tokens'}]
-        longest = [int(lengths.max(initial=0)) for lengths in (rows.source_lengths, rows.target_lengths, rows.source_lengths + rows.target_lengths)]
-        self.most = (0, 0) if config.batches == 'plain' else (longest[2], 0) if start is None else tuple(longest[:2])
+        self.most = (0, 0) if config.batches == 'plain' else longest_rows(rows, start is not None)
 
     def batches(self, step: int, device: str = 'cpu') -> tuple[list[np.ndarray], int, int]:  # row numbers a batch; learnt and read tokens of the step on all processes
         "What this process computes in a step."
@@ -55,8 +54,7 @@ class StepRunner:
         learnt = learnt_tokens(self.rows, rows, config.learn == 'all', self.start is not None)
         mine = np.argsort(-lengths, kind='stable')[self.place[0]::self.place[1]] if config.batches == 'sorted' else np.arange(len(rows))[self.place[0]::self.place[1]]
         if not len(mine): return [], learnt, int(lengths.sum())
-        longest = self.most[0] + self.most[1]
-        cut = cut_batches([round_width(length, longest) for length in lengths[mine].tolist()], self.budget, 64 if device == 'cpu' else 512) if config.batches == 'sorted' else \
+        cut = cut_batches([round_width(length, sum(self.most)) for length in lengths[mine].tolist()], self.budget, 64 if device == 'cpu' else 512) if config.batches == 'sorted' else \
             np.array_split(np.arange(len(mine)), -(-len(mine) * int(lengths[mine].max()) // self.budget))
         return [rows[mine[batch]] for batch in cut if len(batch)], learnt, int(lengths.sum())
 
