@@ -166,8 +166,9 @@ def _row_contexts(texts: Iterable[tuple[int, str]], like: Context, rules: Contex
     for number, text in texts:
         if sieve.repeats(text): continue
         lengths[document_key(replace(like, row=number))] = len(text)
+        url = f'{like.url}#row={number}' if like.url and '://' not in like.url else like.url  # of a file of one's own
         for piece in row_pieces(text, rules):
-            if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, row=number, start=piece.start, end=piece.end)
+            if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, row=number, start=piece.start, end=piece.end, url=url)
 
 def _card_contexts(card: SourceCard, column: str, split: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     names = [part.name for part in card.splits]
@@ -220,12 +221,14 @@ def _texts_of_file(path: Path, name: str, column: str, notes: list[str], rejecte
 
 def _file_contexts(path: Path, column: str, license: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     stem, rejected = re.sub(r'(\.gz)?$', '', path.name, flags=re.I).rpartition('.')[0], []
-    like = Context('', stem, 'default', split_of(path.name) or 'train', revision=hash_files([(path.name, str(path))]), license=license)
+    like = Context('', stem, 'default', split_of(path.name) or 'train', revision=hash_files([(path.name, str(path))]), license=license, url=quote(path.name))
     yield from _row_contexts(_texts_of_file(path, path.name, column, notes, rejected, True), like, rules, sieve, lengths)
     yield from rejected
     yield from sieve.rejected(path.name, str(path))
 
 # %% ../nbs/07_contexts.ipynb #ab0f52da
+def _place_name(path: Path) -> str: return path.resolve().name if path.is_dir() else path.stem
+
 def folder_contexts(
     folder: str | Path,      # of documents, or one document
     column: str = '',        # that holds the text in tables, '' to guess
@@ -234,11 +237,12 @@ def folder_contexts(
     sieve: Sieve | None = None,  # one for several places, None for a new one
     notes: list | None = None,   # gets a sentence for each table
     lengths: dict | None = None,  # gets the characters of each document by `document_key`
+    name: str = '',              # of the place, '' for the folder's own
 ) -> Iterator[Context | Rejected]:  # in the order of the paths
     "The contexts of the documents in a folder."
     root, sieve = Path(folder), sieve or Sieve(rules)
     notes, lengths, row = [] if notes is None else notes, {} if lengths is None else lengths, 0
-    source = root.resolve().name if root.is_dir() else root.stem
+    source = name or _place_name(root)
     for item in list_documents(root):
         if isinstance(item, Rejected):
             yield item
@@ -285,14 +289,14 @@ def _is_dataset(folder: Path) -> bool:
     inside = [path for path in folder.iterdir() if not path.name.startswith(('.', '_'))] if not card else []
     return bool(inside) and all(path.is_dir() and not path.is_symlink() and _is_dataset(path) for path in inside)
 
-def _run_contexts(folder: Path, column: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
+def _run_contexts(folder: Path, column: str, license: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     told: set[str] = set()
     for path in sorted((folder / 'dataset').rglob('*.parquet')):
         for row in _table_rows(path, Counter()):
             text = value_text(row, column or 'context')
             if not text or text in told: continue  # several examples of one context are no duplicates
             told.add(text)
-            like = Context('', row.get('source') or folder.name, row.get('config') or 'default', row.get('split') or '', row.get('row') or 0, revision=row.get('revision') or '', license=row.get('license') or '', url=row.get('url') or '')
+            like = Context('', row.get('source') or folder.name, row.get('config') or 'default', row.get('split') or '', row.get('row') or 0, revision=row.get('revision') or '', license=row.get('license') or license, url=row.get('url') or '')
             for piece in row_pieces(text, rules):
                 lengths[document_key(like)] = max(lengths.get(document_key(like), 0), len(text))
                 if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, start=piece.start, end=piece.end)
@@ -332,9 +336,12 @@ def read_contexts(
             if part.startswith('hub:') or path.is_dir() and not (path / 'run.json').is_file() and _is_dataset(path):
                 for card in find_sources(part, policy, cache=cache):
                     yield from [card] if isinstance(card, Rejected) else _card_contexts(card, column, split, rules, sieve, notes, lengths)
-            elif (path / 'run.json').is_file() and (path / 'dataset').is_dir(): yield from _run_contexts(path, column, rules, sieve, notes, lengths)
+            elif (path / 'run.json').is_file() and (path / 'dataset').is_dir(): yield from _run_contexts(path, column, license, rules, sieve, notes, lengths)
             elif path.is_file() and document_format(path.name) == 'rows': yield from _file_contexts(path, column, license, rules, sieve, notes, lengths)
-            else: yield from folder_contexts(path, column, license or ('cc0-1.0' if demo else ''), rules, sieve, notes, lengths)  # the demo's texts are the project's own
+            else:
+                name = _place_name(path)
+                if [_place_name(Path(other)) for other in parts].count(name) > 1: name = f'{path.resolve().parent.name}/{name}'  # two places of one name
+                yield from folder_contexts(path, column, license or ('cc0-1.0' if demo else ''), rules, sieve, notes, lengths, name)  # the demo's texts are the project's own
     return results()
 
 # %% ../nbs/07_contexts.ipynb #5cda45b1

@@ -28,7 +28,7 @@ import pandas as pd
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from .store import Run, left_nothing, new_folder, open_run, read_run
+from .store import Run, left_nothing, new_folder, open_run, resumed_settings
 
 # %% ../nbs/42_report.ipynb #fe1ce2cc
 logger = logging.getLogger(__name__)
@@ -381,7 +381,7 @@ def run_report(
     if resume and not out: raise ValueError('nothing to resume: name the run folder with out')
     folder = Path(out).expanduser().resolve() if out else new_folder(name)
     started = not resume and (folder/'run.json').exists() and not left_nothing(folder)
-    if resume: given = {**read_run(folder)['parameters'], **given}
+    if resume: given = resumed_settings(folder, name, given)['parameters']  # refused here, before it could be taken for a failure of the run
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)/'executed.ipynb'
         try: execute_notebook(str(path), str(copy), {**given, 'out': str(folder), 'resume': resume}, kernel_name='python3', progress_bar=False,

@@ -6,9 +6,9 @@
 __all__ = ['logger', 'SECRET_WORDS', 'SECRET_VALUE', 'QUERY_PART', 'QUERY_ENDS', 'FULL_DISK', 'LIBRARIES', 'FREE_PARAMETERS',
            'BUCKETS', 'GROUP_ROWS', 'GROUP_BYTES', 'KINDS', 'outputs_folder', 'secret_query', 'refuse_secrets',
            'hide_secrets', 'atomic_path', 'take_lock', 'is_locked', 'run_files', 'Run', 'software_versions', 'read_run',
-           'new_folder', 'left_nothing', 'open_run', 'read_manifest', 'bucket_of', 'bucket_path', 'write_bucket',
-           'read_dataset', 'write_part', 'read_part', 'bucket_done', 'merge_parts', 'link_bucket', 'RunSummary',
-           'list_runs']
+           'new_folder', 'left_nothing', 'resumed_settings', 'open_run', 'read_manifest', 'bucket_of', 'bucket_path',
+           'write_bucket', 'read_dataset', 'write_part', 'read_part', 'bucket_done', 'merge_parts', 'link_bucket',
+           'RunSummary', 'list_runs']
 
 # %% ../nbs/01_store.ipynb #41958ee1
 import errno
@@ -260,7 +260,12 @@ def left_nothing(
     return failed and {name for name, _ in run_files(folder, hidden=True)} <= {'run.json', 'manifest.json', 'failed.ipynb', '.lock'}
 
 # %% ../nbs/01_store.ipynb #400c165a
-def _resumed_settings(folder: Path, report: str, parameters: dict) -> dict:
+def resumed_settings(
+    folder: str | Path,          # that holds a run
+    report: str,                 # name of the report
+    parameters: dict[str, Any],  # that were given
+) -> dict[str, Any]:             # of run.json, with the given parameters; ValueError if one that is not free differs
+    "The settings with which a run goes on."
     settings = read_run(folder)
     if settings['report'] != report: raise ValueError(f'{folder} holds a run of {settings["report"]!r}, not of {report!r}')
     for name in sorted(set(parameters) - set(FREE_PARAMETERS)):
@@ -269,6 +274,7 @@ def _resumed_settings(folder: Path, report: str, parameters: dict) -> dict:
                              f'{folder} holds: resume with the same value, or choose another folder')
     return {**settings, 'parameters': {**settings['parameters'], **parameters}}
 
+# %% ../nbs/01_store.ipynb #54f9f957
 def open_run(
     report: str,                  # name of the report, part of the default folder's name
     parameters: dict[str, Any],   # what was asked for; must fit in JSON
@@ -290,7 +296,7 @@ def open_run(
             if not resume:
                 for name in ('manifest.json', 'failed.ipynb', 'run.json'): Path(folder, name).unlink(missing_ok=True)
         if (folder / 'run.json').exists():
-            settings = _resumed_settings(folder, report, parameters)
+            settings = resumed_settings(folder, report, parameters)
             for name, path in run_files(folder, hidden=True):
                 if name == 'manifest.json' or path.name.startswith('.') and path.suffix == '.tmp': path.unlink(missing_ok=True)
             return Run(folder, settings, lock)

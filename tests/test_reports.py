@@ -102,7 +102,8 @@ def test_resume_of_a_complete_run_changes_nothing(tiny_run, tmp_path):
 def test_resume_with_another_parameter_is_refused(tiny_run, tmp_path):
     copy = tmp_path/'run'
     shutil.copytree(tiny_run, copy)
-    with pytest.raises(RuntimeError, match="'limit' is 21 here and 20"): run_report('dynosaur_data', out=str(copy), resume=True, limit=21)
+    with pytest.raises(ValueError, match="'limit' is 21 here and 20"): run_report('dynosaur_data', out=str(copy), resume=True, limit=21)
+    assert json.loads((copy/'manifest.json').read_text())['status'] == 'complete' and not (copy/'failed.ipynb').exists()
 
 
 def test_failed_report_says_what_to_do(tmp_path, capsys):

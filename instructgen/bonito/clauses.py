@@ -117,6 +117,8 @@ def _read_full_verb(sentence: str, limit: int, name: str) -> Clause | None:  # t
         return Clause(subject, match[0], rest, base, turned)
     return None
 
+_TWO_CLAUSES = re.compile(r'\w (?:after|before|until|when|while|because|although|unless|whether|whereas|who|whom|whose|which)\b|\b(?:and|but|or) (?:I|we|he|she|they|it|you)$')  # the verb belongs to another clause than the subject's first words
+
 def read_clause(
     sentence: str,     # that stands alone
     name: str = 'en',  # language
@@ -125,10 +127,10 @@ def read_clause(
     words, found = load_language(name), _patterns(name)
     match = found['auxiliary'].search(sentence)
     limit = len(sentence) if not match else match.end() if match[0] in ('have', 'has', 'had') else match.start()
-    if full := _read_full_verb(sentence, limit, name): return full
+    if full := _read_full_verb(sentence, limit, name): return None if _TWO_CLAUSES.search(full.subject) else full
     if not match: return None
     subject, rest = sentence[:match.start()].strip(), sentence[match.end():].strip().rstrip('.').strip()
-    if not _is_subject(subject, name) or found['finite'].search(subject): return None
+    if not _is_subject(subject, name) or found['finite'].search(subject) or _TWO_CLAUSES.search(subject): return None
     if re.match(r'(?:have|has|had)$', match[0]) and not re.match(rf'(?:not |also |never |already |since |recently |long |been\b)*(?:been|\w+(?:ed|en|wn)|{"|".join(words["participles"].split())})\b', rest): return None
     if len(rest.split()) < 2 or re.match(r'[,.)]', rest): return None
     return Clause(subject, match[0], rest)

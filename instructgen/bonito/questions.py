@@ -51,12 +51,12 @@ _WHY = re.compile(r' (because (?!of course).+|due to .+)$')
 def _rest_questions(clause: Clause, text: str, name: str) -> list[Question]:  # the answer ends the sentence
     subject, verb, rest, found = inside(clause.subject, text, name), clause.asks, clause.follows, []
     if re.search(r'\b(?:not|never|only|also|either|both|neither)\b', rest): return []
-    clean = not re.search(r'[,;()]', rest)
+    clean = not re.search(r'[,;()]|\b(?:that|which|who)\b', rest)
     if (match := _WHEN.search(rest)) and clean: found.append(Question('question', f'When {verb} {subject} {rest[:match.start()]}?', match[1], 'date'))
     elif (match := _WITHIN.search(rest)) and clean and len(rest[:match.start()].split()) > 1:
         asks = 'Within what period' if match[1] == 'within' else 'For how long'
         found.append(Question('question', f'{asks} {verb} {subject} {rest[:match.start()]}?', match[2], 'measure'))
-    elif (match := _WHY.search(rest)) and not re.search(r'[,;(]', rest[:match.start()]): found.append(Question('question', f'Why {verb} {subject} {rest[:match.start()]}?', match[1], 'phrase'))
+    elif (match := _WHY.search(rest)) and not re.search(r'[,;(]', rest[:match.start()]) and not re.search(r', (?:and|but|so|or) |;', match[1]): found.append(Question('question', f'Why {verb} {subject} {rest[:match.start()]}?', match[1], 'phrase'))
     elif verb in ('is', 'are', 'was', 'were'):
         number = re.match(r'((?:\d[\d,]*(?:\.\d+)?|[$€£]\d[\d,]*)(?:\s?%| ?(?:years|days|months|weeks|hours|minutes|mm|cm|kg|mg|g|points|degrees))?)( (?:in|for|at|of) [^,;()\d]+)?$', rest)
         if number and clean: found.append(Question('question', f'What {verb} {subject}{number[2] or ""}?', number[1], 'number'))
