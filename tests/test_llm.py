@@ -253,7 +253,9 @@ with open_llm(f'openai:test@{url}', ledger=ledger, concurrency=20, timeout=5) as
 '''
 
 
-def run(server, ledger, count=300): return subprocess.Popen([sys.executable, '-c', RUN, server.url, str(ledger), str(count)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+def run(server, ledger, count=300):
+    heeded = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores interrupts, and its children would too
+    return subprocess.Popen([sys.executable, '-c', RUN, server.url, str(ledger), str(count)], stdout=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=heeded)
 
 
 def test_kill_and_resume(tmp_path):
