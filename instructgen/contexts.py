@@ -166,9 +166,8 @@ def _row_contexts(texts: Iterable[tuple[int, str]], like: Context, rules: Contex
     for number, text in texts:
         if sieve.repeats(text): continue
         lengths[document_key(replace(like, row=number))] = len(text)
-        url = f'{like.url}#row={number}' if like.url and '://' not in like.url else like.url  # of a file of one's own
         for piece in row_pieces(text, rules):
-            if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, row=number, start=piece.start, end=piece.end, url=url)
+            if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, row=number, start=piece.start, end=piece.end)
 
 def _card_contexts(card: SourceCard, column: str, split: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     names = [part.name for part in card.splits]
@@ -183,8 +182,8 @@ def _card_contexts(card: SourceCard, column: str, split: str, rules: ContextRule
     path = choose_column(list(card.rows), column, card.name)
     notes.append(f'{card.name}: column {path}{"" if column else " (guessed: the longest text)"}, split {chosen}{"" if split or len(names) == 1 else " (the first)"}')
     table = read_table(card, chosen, rejected=rejected)
-    if path not in table.column_names and path.partition('.')[0] not in table.column_names: yield Rejected('source', card.name, 'no_column', f'its split {chosen} has no column {path}, it has {", ".join(table.column_names)}', card.url)
     top = path if path in table.column_names else path.partition('.')[0]
+    if top not in table.column_names: yield Rejected('source', card.name, 'no_column', f'its split {chosen} has no column {path}, it has {", ".join(table.column_names)}', card.url)
     inside = path[len(top) + 1:]
     cells = (item.as_py() for chunk in table.column(top).iterchunks() for item in chunk) if top in table.column_names else ()
     values = ((number, value_text(value, inside)) for number, value in enumerate(cells))
@@ -221,8 +220,9 @@ def _texts_of_file(path: Path, name: str, column: str, notes: list[str], rejecte
 
 def _file_contexts(path: Path, column: str, license: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     stem, rejected = re.sub(r'(\.gz)?$', '', path.name, flags=re.I).rpartition('.')[0], []
-    like = Context('', stem, 'default', split_of(path.name) or 'train', revision=hash_files([(path.name, str(path))]), license=license, url=quote(path.name))
-    yield from _row_contexts(_texts_of_file(path, path.name, column, notes, rejected, True), like, rules, sieve, lengths)
+    like = Context('', stem, 'default', split_of(path.name) or 'train', revision=hash_files([(path.name, str(path))]), license=license)
+    found = _row_contexts(_texts_of_file(path, path.name, column, notes, rejected, True), like, rules, sieve, lengths)
+    yield from (replace(context, url=f'{quote(path.name)}#row={context.row}') for context in found)
     yield from rejected
     yield from sieve.rejected(path.name, str(path))
 
@@ -329,6 +329,7 @@ def read_contexts(
     parts, sieve = _places(spec), Sieve(rules)
     notes, lengths = [] if notes is None else notes, {} if lengths is None else lengths
     policy = replace(policy, license=license or policy.license)
+    named = Counter(_place_name(Path(part)) for part in parts)
     def results() -> Iterator[Context | Rejected]:
         for part in parts:
             demo = part == 'demo' and not os.path.exists(part)
@@ -340,7 +341,7 @@ def read_contexts(
             elif path.is_file() and document_format(path.name) == 'rows': yield from _file_contexts(path, column, license, rules, sieve, notes, lengths)
             else:
                 name = _place_name(path)
-                if [_place_name(Path(other)) for other in parts].count(name) > 1: name = f'{path.resolve().parent.name}/{name}'  # two places of one name
+                if named[name] > 1: name = f'{path.resolve().parent.name}/{name}'  # two places of one name
                 yield from folder_contexts(path, column, license or ('cc0-1.0' if demo else ''), rules, sieve, notes, lengths, name)  # the demo's texts are the project's own
     return results()
 

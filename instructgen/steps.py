@@ -111,8 +111,9 @@ def longest_rows(
     encoder_decoder: bool = False, # prompt and target apart
 ) -> tuple[int, int]:              # tokens of the longest line and 0; or of the longest prompt and the longest target
     "How wide a batch of some rows can be."
-    sides = (rows.source_lengths, rows.target_lengths) if encoder_decoder else (rows.source_lengths + rows.target_lengths, np.zeros(1, int))
-    return tuple(int(lengths.max(initial=0)) for lengths in sides)
+    source, target = rows.source_lengths, rows.target_lengths
+    if encoder_decoder: return int(source.max(initial=0)), int(target.max(initial=0))
+    return int((source + target).max(initial=0)), 0
 
 # %% ../nbs/09_steps.ipynb #b5d6cb4a
 def _padded(rows: Sequence[np.ndarray], pad: int, most: int) -> tuple[np.ndarray, np.ndarray]:  # ids and mask, (B, T) int64

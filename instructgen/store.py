@@ -291,11 +291,10 @@ def open_run(
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     try:
+        if not resume and left_nothing(folder):
+            for _, path in run_files(folder): path.unlink()
         if (folder / 'run.json').exists():
-            if not resume and not left_nothing(folder): raise FileExistsError(f'{folder} holds a run already: go on with it by resume, or choose another folder')
-            if not resume:
-                for name in ('manifest.json', 'failed.ipynb', 'run.json'): Path(folder, name).unlink(missing_ok=True)
-        if (folder / 'run.json').exists():
+            if not resume: raise FileExistsError(f'{folder} holds a run already: go on with it by resume, or choose another folder')
             settings = resumed_settings(folder, report, parameters)
             for name, path in run_files(folder, hidden=True):
                 if name == 'manifest.json' or path.name.startswith('.') and path.suffix == '.tmp': path.unlink(missing_ok=True)
@@ -420,10 +419,10 @@ def bucket_done(
     folder: str | Path,  # run folder
     bucket: int,         # 0 to 63
     key: str,            # of what the bucket would be made from now
-) -> bool:               # False too if its file is gone or has another size
+) -> bool:               # False too if its file is gone or has another size, or if its count 'unread' names files that could not be read
     "Whether a bucket is there already, made from the same things."
     head, data = read_part(folder, bucket), bucket_path(folder, bucket)
-    return head.get('key') == key and head['bytes'] == (data.stat().st_size if data.exists() else 0)
+    return head.get('key') == key and not head['counts'].get('unread') and head['bytes'] == (data.stat().st_size if data.exists() else 0)
 
 # %% ../nbs/01_store.ipynb #7789ac76
 def _read_sources(path: Path) -> Iterator[tuple[str, list[bytes], list[bytes]]]:  # name, lines of tasks, lines of rejects

@@ -199,4 +199,4 @@ if __name__ == '__main__' and '__file__' in globals():
     logging.getLogger('httpx').setLevel(logging.WARNING)
     train_from_file(sys.argv[1])
     import torch.distributed
-    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()  # its threads would otherwise still run when the process ends, and may abort it
+    if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.destroy_process_group()  # its threads would otherwise still run when the process ends, and may abort it

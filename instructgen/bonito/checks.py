@@ -140,7 +140,6 @@ def is_no_label(
 # %% ../../nbs/22_bonito.checks.ipynb #247b6d48
 _YES_NO = {'yes', 'no', 'maybe', 'true', 'false'}
 _TASK_VERBS = re.compile(r'\b(summari[sz]e|paraphrase|translate|write (?:a|an) (?:question|summary|headline|title))\b', re.I)
-
 _ASKS = re.compile(r'\b(?:write|ask|make up|generate|think of) (?:a|an|one|the) (?:\w+ )?(?:question|quiz)\b', re.I)
 
 def is_wrong_type(
@@ -151,8 +150,8 @@ def is_wrong_type(
     if candidate.task_type.answer == 'option': return len(listed_options(rest)) < 2
     if candidate.task_type.answer == 'span': return answer in _YES_NO or bool(_TASK_VERBS.search(rest))
     if candidate.task_type.answer == 'label': return not words(rest) or bool(_TASK_VERBS.search(rest))
-    if short != 'qg' and _ASKS.search(rest): return True
     if short == 'qg': return not candidate.answer.strip().endswith('?') and not re.match(r'(who|what|when|where|why|how|which|whose|is|are|was|were|do|does|did|can|could|will|has|have|had)\b', answer)
+    if _ASKS.search(rest): return True
     if short == 'summarization': return answer in _YES_NO or len(answer) >= max(len(candidate.context), 40)
     if short in ('qa', 'paraphrase', 'text_gen'): return answer in _YES_NO and short != 'qa'
     return False

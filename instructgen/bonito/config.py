@@ -20,6 +20,7 @@ from .generate import refuse_contexts
 from .rules import RULE_TYPES
 from ..contexts import CONTEXT_RULES, read_contexts, sample_contexts
 from ..llm import KeptLLM, Sampling, estimate
+from ..prompts import NOTE
 from ..records import Context, Rejected, comma_list, from_parameters
 from ..run_llm import open_model
 from ..sources import Policy
@@ -34,9 +35,10 @@ def choose_form(
     if prefix in ('rules', 'recorded'): return 'bonito'
     if prefix == 'openai': return 'bonito' if 'bonito' in target.partition('@http')[0].lower() else 'chat'
     folder = Path(target.partition('?')[0])  # without device=…&dtype=…
-    note, settings, named = folder/'instructgen.json', folder/'tokenizer_config.json', 'bonito' in folder.name.lower()
+    note, settings = folder/NOTE, folder/'tokenizer_config.json'
     if note.is_file(): return 'bonito' if '"bonito"' in note.read_text('utf-8') else 'chat'
-    if named or not folder.is_dir(): return 'bonito' if 'bonito' in target.lower() else 'chat'  # on a hub the name is all that is known
+    if 'bonito' in (folder.name if folder.is_dir() else target).lower(): return 'bonito'
+    if not folder.is_dir(): return 'chat'  # on a hub the name is all that is known
     return 'chat' if (folder/'chat_template.jinja').is_file() or settings.is_file() and '"chat_template"' in settings.read_text('utf-8') else 'bonito'
 
 # %% ../../nbs/24_bonito.config.ipynb #ce2b76b1

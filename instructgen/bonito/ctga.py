@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .examples import CTGA_RULES, CTGARules, Drops, Override, Rows, render_rows
-from .format import format_input, format_output, parse_output
-from .meta import MetaTemplate, Registered, meta_template
+from .format import format_input, format_output
+from .meta import MetaTemplate, Registered
 from .sandbox import compile_text
 from ..records import EXAMPLE_SCHEMA, Example, Rejected, SourceCard, content_hash, to_json
 from ..sources import Policy, find_sources, read_table
@@ -201,7 +201,7 @@ def _write_datasets(folder: Path, number: int, key: str, plans: list[DatasetPlan
             by_dataset[plan.entry.name] = table.num_rows
             yield table
     write_bucket(folder, number, tables())
-    write_part(folder, number, key, parts, by_type=dict(sorted(by_type.items())), by_dataset=by_dataset, unread=unread)  # a bucket with files that could not be read is made again
+    write_part(folder, number, key, parts, by_type=dict(sorted(by_type.items())), by_dataset=by_dataset, unread=unread)
 
 def build_ctga(
     run: Run,                                            # open run folder
@@ -221,7 +221,7 @@ def build_ctga(
         for number in numbers:
             todo, left = buckets.get(number, []), drops.get(number, [])
             key = content_hash([[plan.key(rules, seed) for plan in todo], [to_json(drop) for drop in left]])
-            if bucket_done(run.folder, number, key) and not read_part(run.folder, number)['counts'].get('unread'): continue
+            if bucket_done(run.folder, number, key): continue
             _write_datasets(run.folder, number, key, todo, left, lambda plan: _make_dataset(plan, rules, seed, pool, 2 * processes + 1))
             written += 1
     finally:

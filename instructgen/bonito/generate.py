@@ -16,7 +16,6 @@ from .asking import Asking, Slot, answer_request, collect, plan_slots, read_weig
 from .checks import (
     CHECKS, GENERATION_RULES, Candidate, Generation, GenerationRules, answers_agree, failed_checks, plain)
 from .format import PIPE, TaskType, fill_context, format_output, format_reply, split_output, split_reply
-from .quality import task_quality
 from ..llm import LLM, Completion, Sampling
 from ..records import Context, Example, Rejected, check_types, content_hash
 from ..text import near_duplicates
@@ -118,8 +117,10 @@ def label_room(
 ) -> int:                   # examples of a label that may stay
     "How many examples of one label can be kept, so that none has more than its share of those kept."
     if len(counts) == 1: return counts[0] if share == 1 else 1
-    share, total, room = max(share, 1 / len(counts)), sum(counts), 0
-    while (room := int(share * total + 1e-9)) < max(counts) and (kept := sum(min(count, room) for count in counts)) < total: total = kept
+    share, kept, total = max(share, 1 / len(counts)), sum(counts), 0
+    while kept != total:
+        total, room = kept, int(share * kept + 1e-9)
+        kept = sum(min(count, room) for count in counts)
     return room
 
 # %% ../../nbs/22_bonito.generate.ipynb #534c92f0

@@ -143,11 +143,11 @@ def build_training_data(
     place = config.overrides or (demo_file('overrides.yaml') if demo and not config.registry else '')
     metas, dropped = turn_templates(registry, templates, config.types, config.rules.careful)
     policy = Policy(languages=comma_list(config.languages), license=config.license)
-    overrides, names = read_overrides(place) if place else {}, comma_list(config.datasets)
-    if names and names != ('overrides',):
+    overrides, only = read_overrides(place) if place else {}, config.datasets == 'overrides'
+    if names := () if only else comma_list(config.datasets):
         if unknown := sorted(set(names) - {entry.name for entry in registry}): raise ValueError(f'datasets names {unknown[0]!r}; the registry has {", ".join(sorted(entry.name for entry in registry))}')
         registry = [entry for entry in registry if entry.name in names]
-    plans, refused = plan_datasets(registry, metas, overrides, policy, only=names == ('overrides',))
+    plans, refused = plan_datasets(registry, metas, overrides, policy, only=only)
     folder = run.folder/'ctga'
     asked = {name: getattr(config, name) for name in ('templates', 'registry', 'overrides', 'datasets', 'types_file', 'license', 'languages', 'ctga_rules', 'rows', 'seed', 'processes')}
     with open_run('bonito_ctga', asked, out=folder, resume=(folder/'run.json').exists()) as inner:

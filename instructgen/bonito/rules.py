@@ -91,8 +91,8 @@ def _write_sent_comp(text: str, sentences: Sequence[str]) -> Iterator[tuple]:
     yield from sorted(found, key=lambda task: _rank('sent_comp', text, task[1]))
 
 # %% ../../nbs/23_bonito.rules.ipynb #329e768c
-RULE_TYPES = ('exqa', 'mcqa', 'sent_comp', 'ynqa')  # short names of the types that can be written
 _WRITERS = {'exqa': _write_exqa, 'ynqa': _write_ynqa, 'mcqa': _write_mcqa, 'sent_comp': _write_sent_comp}
+RULE_TYPES = tuple(sorted(_WRITERS))  # short names of the types that can be written
 
 @lru_cache(64)
 def _tasks(short: str, text: str, most: int = 12) -> tuple[tuple[str, str], ...]:  # those that hold

@@ -189,7 +189,7 @@ def make_bucket(
     folder: str | Path,    # run folder
 ) -> bool:                 # False if it was there already
     "Write the examples, tasks and drops of one bucket."
-    if bucket_done(folder, bucket.number, bucket.key) and not read_part(folder, bucket.number)['counts']['unread']: return False
+    if bucket_done(folder, bucket.number, bucket.key): return False
     parts: dict[str, tuple[list[Task], list[Rejected]]] = {drop.id: ([], []) for drop in bucket.refused}
     for drop in bucket.refused: parts[drop.id][1].append(drop)
     prompts, counts, unread = load_prompts(bucket.config.prompts), {}, []
