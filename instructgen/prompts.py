@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['logger', 'GAPS', 'GAP', 'ALPACA', 'PAIRED', 'ALONE', 'FORMATS', 'KNOWN_FORMATS', 'MARK', 'REPLY', 'SPELT', 'GROUP',
            'NOTE', 'PromptFormat', 'find_format', 'prompt_pieces', 'build_prompt', 'build_target', 'prompt_ids',
-           'break_marks', 'Encoded', 'cut_prompt', 'encode_many', 'encode', 'text_example', 'EncodingCounts',
-           'write_format', 'read_note', 'read_format']
+           'break_marks', 'Encoded', 'cut_prompt', 'fit_prompt', 'encode_many', 'encode', 'text_example',
+           'EncodingCounts', 'write_format', 'read_note', 'read_format']
 
 # %% ../nbs/05_prompts.ipynb #53a6f5a2
 import json
@@ -58,6 +58,7 @@ FORMATS = {format.name: format for format in (
                  source='Tk-Instruct, definition only, as in Dynosaur section 3.1'),
     PromptFormat('bonito', '<|tasktype|>\n{task_type}\n<|context|>\n{context}\n<|task|>\n', '{instruction}\n<|pipe|>\n{output}', source='Bonito, CTGA'),
     PromptFormat('bonito-target', '<|input|>\n{task}\n<|output|>\n', source='Bonito, target models'),
+    PromptFormat('base', 'Instruct: {task}\nAnswer:', source='Bonito, models that were not tuned (evaluate_decoder.py)'),
     PromptFormat('chat', '{task}', kind='chat', source="the tokenizer's chat template, one user turn"),
     PromptFormat('plain', '{task}\n\n', source='instruction, blank line, input, blank line'),
     PromptFormat('raw', '', '{output}', kind='raw', source='next token on plain text (TAPT)'))}
@@ -213,6 +214,21 @@ def cut_prompt(
         shorter = _shorten(pieces[index][0], tokenizer, over)
         pieces[index] = (shorter if shorter != pieces[index][0] else shorter[:-1], True)
     return ''
+
+# %% ../nbs/05_prompts.ipynb #07b0c618
+def fit_prompt(
+    example: Example,         # its output is not looked at
+    format: PromptFormat,     # in which the model is asked
+    tokenizer: Any,           # transformers' tokenizer
+    limit: int = 0,           # tokens, those that the model adds by itself not counted; 0 for no limit
+) -> tuple[str, int]:         # the prompt, and how many tokens it lost; '' if it cannot be made short enough
+    "The text with which a model is asked, as long as it may be."
+    example = break_marks(example, tokenizer)
+    pieces = _framed(example, format, tokenizer) if format.kind != 'raw' else [('\n\n'.join(part for part in (example.instruction, example.input) if part), True)]
+    whole = ''.join(text for text, _ in pieces)
+    if not limit: return whole, 0
+    size = len(tokenizer(whole, add_special_tokens=False, verbose=False)['input_ids'])
+    return (whole, 0) if size <= limit else (cut_prompt(pieces, tokenizer, limit), size - limit)
 
 # %% ../nbs/05_prompts.ipynb #b19202c4
 def _share_room(source: int, target: int, max_source: int, max_target: int, window: int) -> tuple[int, int]:  # tokens of both
