@@ -30,6 +30,8 @@ class Item:
     category: str = ''                # of the task
     template: str = ''                # name of the template that wrote the instruction
     source: str = ''                  # name of the dataset it comes from
+    context: str = ''                 # the part of instruction or input that may be shortened, '' for the longer of the two
+    group: str = ''                   # the row behind it: items of one group are drawn together in an interval; '' for the item alone
 
     def __post_init__(self):
         check_types(self)

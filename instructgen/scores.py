@@ -81,12 +81,13 @@ class ScoreRow:
     seed: int = 0              # of training and draws
     scale: str = ''            # tiny, one_gpu, paper
     note: str = ''             # what a reader must know
+    sd: float | None = None    # standard deviation over templates or tasks, where the value is their mean
 
     def __post_init__(self):
         for field in fields(self):
-            value, kind = getattr(self, field.name), {'value': float, 'low': float, 'high': float, 'n': int, 'seed': int}.get(field.name, str)
+            value, kind = getattr(self, field.name), {'value': float, 'low': float, 'high': float, 'sd': float, 'n': int, 'seed': int}.get(field.name, str)
             fine = isinstance(value, (int, float) if kind is float else kind) and (kind is str or not isinstance(value, bool))
-            if not fine and not (value is None and field.name in ('low', 'high')): raise TypeError(f'ScoreRow.{field.name} is {value!r:.60}, want {kind.__name__}')
+            if not fine and not (value is None and field.name in ('low', 'high', 'sd')): raise TypeError(f'ScoreRow.{field.name} is {value!r:.60}, want {kind.__name__}')
             if kind is float and value is not None and not 0 <= value <= 1: raise ValueError(f'{field.name} of {self.metric} on {self.benchmark} is {value}, want a value in [0, 1]')
         if self.level not in _LEVELS: raise ValueError(f'level is {self.level!r}, want one of {", ".join(_LEVELS)}')
         if self.subset not in _SUBSETS: raise ValueError(f'subset is {self.subset!r}, want one of {", ".join(_SUBSETS)}')
