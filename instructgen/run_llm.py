@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .llm import Budget, KeptLLM, open_llm
+from .shared_budget import process_budget
 from .store import outputs_folder
 
 # %% ../nbs/04_run_llm.ipynb #a34f2d36
@@ -21,7 +22,7 @@ def ledger_path(
     if os.environ.get('INSTRUCTGEN_OUTPUTS') or not folder: return outputs_folder()/'llm.sqlite'
     place = Path(folder).expanduser().resolve()
     if any((above/'settings.ini').is_file() for above in place.parents): return outputs_folder(place)/'llm.sqlite'
-    while (place := place.parent) and (place/'run.json').exists(): pass  # a part of a report lies below its run
+    while (place := place.parent) and any((place/name).exists() for name in ('run.json', 'sweep.json')): pass  # a part of a report lies below its run, and the runs of a sweep below its folder
     return place/'llm.sqlite'
 
 # %% ../nbs/04_run_llm.ipynb #46417f00
@@ -34,6 +35,6 @@ def open_model(
     limits = {name: getattr(config, f'budget_{name}') for name in ('calls', 'tokens', 'money')}
     for name in ('calls', 'tokens'):
         if limits[name] is not None and limits[name] != int(limits[name]): raise ValueError(f'budget_{name} is {limits[name]}, want a whole number')
-    budget = budget or Budget(**{name: limit if name == 'money' or limit is None else int(limit) for name, limit in limits.items()})
+    budget = budget or process_budget(**{name: limit if name == 'money' or limit is None else int(limit) for name, limit in limits.items()})
     return open_llm(config.llm, ledger=ledger_path(folder), concurrency=config.concurrency, timeout=config.timeout,
                     budget=budget, price_in=config.price_in, price_out=config.price_out)
