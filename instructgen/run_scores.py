@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORING', 'RunScores', 'read_comparisons', 'read_run_scores', 'gather_runs', 'planned_runs', 'runs_table',
-           'unfinished_table', 'scores_table']
+           'unfinished_table', 'scores_table', 'scores_in_words']
 
 # %% ../nbs/45_run_scores.ipynb #2ca1661d
 import json
@@ -143,3 +143,13 @@ def scores_table(
             for run in runs for row in run.rows]
     columns = ['run', 'report', 'status', *ScoreRow.__dataclass_fields__, *(f'p_{name}' for name in sorted(varying))]
     return pd.DataFrame(rows, columns=columns)
+
+# %% ../nbs/45_run_scores.ipynb #ede8176e
+def scores_in_words(
+    runs: Sequence[RunScores],  # from `gather_runs`
+) -> pd.DataFrame:              # run, benchmark, metric, arm, start, score, n, seed, scale
+    "The overall scores of runs, for reading."
+    def score(row: ScoreRow) -> str: return f'{row.value:.3f}' + ('' if row.low is None else f' [{row.low:.3f}, {row.high:.3f}]')
+    rows = [(run.name, row.benchmark, row.metric, row.arm, row.start, score(row), row.n, row.seed, row.scale) for run in runs for row in run.rows
+            if row.level == 'all' and row.subset == 'all']
+    return pd.DataFrame(rows, columns=['run', 'benchmark', 'metric', 'arm', 'start', 'score', 'n', 'seed', 'scale'])
