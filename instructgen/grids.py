@@ -146,7 +146,7 @@ def grid_path(
 def read_grid(
     report: str,  # name, or path of a notebook
     grid: str,    # a name from `grid_names`, or the path of a YAML file
-    base: Mapping[str, Any] | None = None,  # parameters of all runs that win over the file's own base
+    given: Mapping[str, Any] | None = None,  # parameters of all runs that win over the file's base; concurrency and budgets over those of all runs together
 ) -> Grid:        # ValueError says what is wrong, before anything runs
     "The runs of a grid's file."
     import yaml
@@ -154,4 +154,6 @@ def read_grid(
     try: spec = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError) as error: raise ValueError(f'{path} is no YAML: {error}') from None
     if not isinstance(spec, Mapping): raise ValueError(f'{path} holds a {type(spec).__name__}, want a mapping with {", ".join(KEYS[2:6])}')
-    return make_grid(report, {**spec, 'base': {**_mapping(spec, 'base'), **(base or {})}}, path.stem)
+    shared = {name: value for name, value in (given or {}).items() if name in ('concurrency', *_BUDGETS)}
+    base = {name: value for name, value in {**_mapping(spec, 'base'), **(given or {})}.items() if name not in shared}
+    return make_grid(report, {**spec, 'base': base, **shared}, path.stem)
