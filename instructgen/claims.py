@@ -49,7 +49,8 @@ class Rule:
 
 # %% ../nbs/45_claims.ipynb #7df26448
 def _names(selector: dict) -> str:
-    return ', '.join(f'{name} {" or ".join(map(str, value)) if isinstance(value, list) else value}'.rstrip() for name, value in selector.items())
+    def words(value: Any) -> str: return " or ".join(map(words, value)) if isinstance(value, list) else str(value).replace('*', '…') or '(empty)'
+    return ', '.join(f'{name} {words(value)}' for name, value in selector.items())
 
 def rule_words(
     rule: Rule,  # of a claim
@@ -81,6 +82,7 @@ class Claim:
     file: str = ''            # parameter file of the report
     settings: str = ''        # what is set besides
     reading: str = ''         # what a person looks at where no rule can judge
+    needs: dict | None = None # parameters that a run must have for that -> pattern
     rule: Rule | None = None  # how runs are judged
 
     def __post_init__(self):
@@ -176,8 +178,9 @@ def matched_sides(
 def _ends(rule: Rule, sides: list[Side]) -> Iterator[tuple[Side, Side]]:
     groups: dict[tuple, list[tuple[float, Side]]] = {}
     for side in sides:
-        try: groups.setdefault(_else(side, {rule.over}), []).append((float(str(side.value(rule.over)).replace('_', '')), side))
+        try: amount = float(str(side.value(rule.over)).replace('_', ''))
         except ValueError: continue
+        if amount > 0: groups.setdefault(_else(side, {rule.over}), []).append((amount, side))
     for group in groups.values():
         ordered = sorted(group, key=lambda pair: pair[0])
         if ordered[0][0] < ordered[-1][0]: yield ordered[-1][1], ordered[0][1]
@@ -314,8 +317,9 @@ def judge_claim(
 ) -> Verdict:                   # 'not run' where there is nothing to compare
     "What runs say about a claim."
     if claim.rule is None:
-        ran = [run for run in runs if run.report == claim.report and run.status == 'complete']
-        return Verdict(claim, 'to be read', note=f'{claim.reading} Runs: {", ".join(run.name for run in ran)}.') if ran else Verdict(claim, 'not run', note=claim.reading)
+        ran = [run for run in runs if run.report == claim.report and run.status == 'complete'
+               and all(run.parameters.get(name) not in (None, '') and fits(run.parameters[name], pattern) for name, pattern in (claim.needs or {}).items())]
+        return Verdict(claim, 'to be read', note=f'{claim.reading} Runs: {", ".join(run.name for run in ran[:5])}{f" and {len(ran) - 5} more" if len(ran) > 5 else ""}.') if ran else Verdict(claim, 'not run')
     found = shares_of(claim, runs) if claim.rule.part else comparisons_of(claim, runs)
     if claim.rule.seeds > 1:
         seeds = len({one.seed for one in found})
@@ -329,19 +333,25 @@ def judge_claim(
     return Verdict(claim, word, scale, tuple(kept), f'also run at scale {", ".join(smaller)}' if smaller else '')
 
 # %% ../nbs/45_claims.ipynb #e243a70d
+def _group_words(group: Sequence[Evidence]) -> str:
+    one, counted = group[0], group[0].basis in ('a share', 'as counted')
+    ends = '' if one.low is None else f' [{one.low:.3f}, {one.high:.3f}]' if counted else f' [{one.low:+.3f}, {one.high:+.3f}]'
+    number = f'{one.value:.4f}{ends}' if counted else f'{one.value:+.3f}{ends}'
+    if len(group) > 1: number = f'{min(one.value for one in group):+.3f} to {max(one.value for one in group):+.3f} in {len(group)} runs'
+    runs = [Path(place).name for one in group for place in one.folder.split(', ')]
+    named = ', '.join(runs[:3]) + (f' and {len(runs) - 3} more' if len(runs) > 3 else '')
+    return f'{one.what}{f", start {one.start}" if one.start else ""}: {number}, n {one.n:,}, {one.outcome} ({named})'
+
 def evidence_words(
     verdict: Verdict,  # with or without evidence
-    shown: int = 3,    # comparisons in words at most
+    shown: int = 3,    # comparisons in words at most; the same one in several runs counts once
 ) -> str:              # '' if there is none
     "The evidence of a verdict in a few words."
-    def ends(one: Evidence) -> str: return '' if one.low is None else f' [{one.low:+.3f}, {one.high:+.3f}]' if one.basis != 'a share' else f' [{one.low:.3f}, {one.high:.3f}]'
-    def words(one: Evidence) -> str:
-        number = f'{one.value:.4f}' if one.basis in ('a share', 'as counted') else f'{one.value:+.3f}'
-        return f'{one.what}: {number}{ends(one)}, n {one.n:,}{f", start {one.start}" if one.start else ""} ({one.outcome}; {", ".join(Path(place).name for place in one.folder.split(", "))})'
-    first = sorted(verdict.evidence, key=lambda one: ('against', 'open', 'for').index(one.outcome))[:shown]
+    groups: dict[tuple, list[Evidence]] = {}
+    for one in sorted(verdict.evidence, key=lambda one: ('against', 'open', 'for').index(one.outcome)): groups.setdefault((one.what, one.start, one.outcome), []).append(one)
     count = {word: sum(one.outcome == word for one in verdict.evidence) for word in ('for', 'open', 'against')}
-    head = [', '.join(f'{number} {word}' for word, number in count.items() if number) + f' of {len(verdict.evidence)} comparisons'] if len(verdict.evidence) > shown else []
-    return '; '.join([*head, *map(words, first), *filter(None, [verdict.note])])
+    head = [', '.join(f'{number} {word}' for word, number in count.items() if number) + f' of {len(verdict.evidence)} comparisons'] if len(groups) > shown else []
+    return '; '.join([*head, *map(_group_words, list(groups.values())[:shown]), *filter(None, [verdict.note])])
 
 # %% ../nbs/45_claims.ipynb #355ed1d6
 def claims_table(
@@ -367,24 +377,31 @@ def evidence_table(
 # %% ../nbs/45_claims.ipynb #02f8142f
 def plot_evidence(
     table: pd.DataFrame,  # from `evidence_table`
-    rows: int = 40,       # comparisons at most; those that speak for a claim go first
+    rows: int = 60,       # comparisons at most
 ) -> Any:                 # matplotlib axes
     "The differences behind the verdicts with their intervals."
-    from instructgen.plots import COLORS, GREY, new_axes, shorten
+    from textwrap import wrap
+
+    from instructgen.plots import COLORS, GREY, new_axes
     drawn = table[~table['basis'].isin(['a share', 'as counted'])]
-    kept, colors = drawn.head(rows), {'for': COLORS[2], 'open': GREY, 'against': COLORS[3]}
-    ax = new_axes(1.2 + .44 * max(1, len(kept)))
-    for place, row in enumerate(kept.to_dict('records')):
-        if row['low'] == row['low']: ax.plot((row['low'], row['high']), (place, place), color=colors[row['outcome']], linewidth=2.4, solid_capstyle='butt')
-        ax.plot(row['value'], place, 'o', color=colors[row['outcome']], markersize=6, label=row['outcome'])
-        words = shorten(f"{row['what']}{', start ' + row['start'] if row['start'] else ''}", 78)
-        ax.annotate(f"{words}  ({row['value']:+.3f}, n {row['n']:,})", (0, place), (2, 6), xycoords=('axes fraction', 'data'), textcoords='offset points', fontsize=8)
-    names = [('' if place and kept['claim'].iloc[place - 1] == name else name.partition('-')[2]) for place, name in enumerate(kept['claim'])]
+    kept, colors = drawn.head(rows).to_dict('records'), {'for': COLORS[2], 'open': GREY, 'against': COLORS[3]}
+    names, before, place = {}, ('', ''), 0.
+    ax = new_axes(1., 9.)
+    for row in kept:
+        words = row['what'] + (f", start {row['start']}" if row['start'] else '')
+        place += .45 if (row['claim'], words) == before else 1.15 if row['claim'] == before[0] else 2.3
+        if row['claim'] != before[0]: ax.annotate(row['claim'], (0, place - .85), xycoords=('axes fraction', 'data'), xytext=(-6, 0), textcoords='offset points', ha='right', va='center', fontsize=9, fontweight='bold')
+        if (row['claim'], words) != before: names[place] = '\n'.join(wrap(words, 52))
+        before = (row['claim'], words)
+        if row['low'] == row['low']: ax.plot((row['low'], row['high']), (place, place), color=colors[row['outcome']], linewidth=2.2, solid_capstyle='butt')
+        ax.plot(row['value'], place, 'o', color=colors[row['outcome']], markersize=5, label=row['outcome'])
     ax.axvline(0, color='#333333', linewidth=1)
-    ax.set(yticks=range(len(kept)), yticklabels=names, ylim=(len(kept) - .5, -.9), xlabel='difference of two scores in [0, 1], with its 95 % interval')
+    ax.set(ylim=(place + .7, .6), xlabel='difference of two scores in [0, 1], with its 95 % interval')
+    ax.set_yticks(list(names), list(names.values()), fontsize=8)
+    ax.figure.set_figheight(1. + .27 * max(2., place))
     handles = dict(zip(*reversed(ax.get_legend_handles_labels())))
-    if handles: ax.figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=3, fontsize=9)
-    ax.set_title(f'{len(kept)} of {len(drawn)} comparisons' if len(kept) < len(drawn) else f'{len(drawn)} comparisons')
+    if handles: ax.figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=3, fontsize=9, frameon=False)
+    ax.set_title(f'{len(kept)} of {len(drawn)} comparisons' if len(kept) < len(drawn) else f'{len(drawn)} comparisons', loc='left', fontweight='bold')
     return ax
 
 # %% ../nbs/45_claims.ipynb #e8491362

@@ -18,6 +18,7 @@ import pandas as pd
 from .records import check_types, comma_list
 from .scores import ScoreRow, read_scores
 from .store import FREE_PARAMETERS, is_locked, outputs_folder, read_manifest, read_run
+from .sweeps import read_sweep
 
 # %% ../nbs/45_run_scores.ipynb #77ac5d3b
 @dataclass(frozen=True, slots=True)
@@ -90,16 +91,15 @@ def gather_runs(
 # %% ../nbs/45_run_scores.ipynb #a9653b6d
 def planned_runs(
     places: str = '',          # as for `gather_runs`
-) -> list[str]:                # a sentence for each run that a sweep planned and that has no folder
+) -> list[str]:                # a sentence for each run of a sweep that has no folder
     "The runs of sweeps that were never begun."
     told = []
     for text in comma_list(places) or (str(outputs_folder()),):
         for path in sorted(Path(text).expanduser().rglob('sweep.json')):
-            try: planned = json.loads(path.read_text(encoding='utf-8')).get('runs', [])
-            except (ValueError, AttributeError) as error: told.append(f'{path} is damaged: {error!s:.120}'); continue
-            names = [one.get('folder') or one.get('name') if isinstance(one, dict) else one for one in planned]
-            told += [f'{path.parent / str(name)} of the sweep {path.parent.name} was not begun' for name in names
-                     if name and not (path.parent / str(name) / 'run.json').is_file()]
+            try: planned = read_sweep(path.parent).to_dict('records')
+            except (ValueError, KeyError, TypeError, AttributeError) as error: told.append(f'{path} is damaged: {error!s:.120}'); continue
+            told += [f'{one["folder"]} was planned by a sweep and {"failed: " + one["error"] if one["status"] == "failed" else "has not begun"}'
+                     for one in planned if not (Path(one['folder']) / 'run.json').is_file()]
     return told
 
 # %% ../nbs/45_run_scores.ipynb #00eedb77
@@ -112,7 +112,7 @@ def runs_table(
     runs: Sequence[RunScores],  # from `gather_runs`
 ) -> pd.DataFrame:              # run, report, status, scale, model, seed, scores, minutes
     "The runs, a line each."
-    rows = [(run.name, run.report, run.status, _shared(run, 'scale'), _shared(run, 'model'), _shared(run, 'seed'), len(run.rows), round(run.seconds / 60, 1)) for run in runs]
+    rows = [(run.name, run.report, run.status, _shared(run, 'scale'), _shared(run, 'model'), _shared(run, 'seed'), len(run.rows), f'{run.seconds / 60:.1f}') for run in runs]
     return pd.DataFrame(rows, columns=['run', 'report', 'status', 'scale', 'model', 'seed', 'scores', 'minutes'])
 
 # %% ../nbs/45_run_scores.ipynb #792e6781
