@@ -218,7 +218,7 @@ class Evidence:
     scale: str            # tiny, one_gpu, paper, '' where it does not apply
     start: str            # of the model
     seed: str             # or seeds
-    folder: str           # the run, or runs joined by commas
+    runs: tuple           # names of the run or runs
 
 # %% ../nbs/45_claims.ipynb #00486aad
 def _outcome(rule: Rule, low: float | None, high: float | None) -> str:
@@ -243,7 +243,7 @@ def comparisons_of(
         gap, low, high, paired = difference(this, that)
         found.append(Evidence(claim.id, _outcome(rule, low, high), _what(this, that, varied), gap, low, high, min(this.row.n, that.row.n),
                               'paired items' if paired else 'two scores' if low is not None else 'no interval', this.row.value, that.row.value, this.row.scale,
-                              this.row.start, str(this.row.seed), ', '.join(dict.fromkeys((this.run.folder, that.run.folder)))))
+                              this.row.start, str(this.row.seed), tuple(dict.fromkeys((this.run.name, that.run.name)))))
     return found
 
 # %% ../nbs/45_claims.ipynb #1f16095d
@@ -264,7 +264,7 @@ def over_seeds(
         low, high = fmean(values) - half, fmean(values) + half
         merged.append(Evidence(first.claim, _outcome(rule, low, high), first.what, fmean(values), low, high, min(one.n for one in every), f'{len(values)} seeds',
                                fmean(one.this for one in every), fmean(one.that for one in every), first.scale, first.start,
-                               ', '.join(sorted(group)), ', '.join(dict.fromkeys(one.folder for one in every))))
+                               ', '.join(sorted(group)), tuple(dict.fromkeys(name for one in every for name in one.runs))))
     return merged
 
 # %% ../nbs/45_claims.ipynb #c9e80c24
@@ -290,7 +290,7 @@ def shares_of(
         under, over = (high <= bound, low > bound) if rule.least is None else (low >= bound, high < bound)
         if rule.equals is not None: under, over = low <= bound <= high, not low <= bound <= high
         found.append(Evidence(claim.id, 'for' if under else 'against' if over else 'open', f'{rule.part} over {rule.whole}', part / whole, low if counted else None,
-                              high if counted else None, int(whole), 'a share' if counted else 'as counted', part / whole, bound, '', '', str(run.parameters.get('seed', '')), run.folder))
+                              high if counted else None, int(whole), 'a share' if counted else 'as counted', part / whole, bound, '', '', str(run.parameters.get('seed', '')), (run.name,)))
     return found
 
 # %% ../nbs/45_claims.ipynb #614e6a17
@@ -338,7 +338,7 @@ def _group_words(group: Sequence[Evidence]) -> str:
     ends = '' if one.low is None else f' [{one.low:.3f}, {one.high:.3f}]' if counted else f' [{one.low:+.3f}, {one.high:+.3f}]'
     number = f'{one.value:.4f}{ends}' if counted else f'{one.value:+.3f}{ends}'
     if len(group) > 1: number = f'{min(one.value for one in group):+.3f} to {max(one.value for one in group):+.3f} in {len(group)} runs'
-    runs = [Path(place).name for one in group for place in one.folder.split(', ')]
+    runs = [name for one in group for name in one.runs]
     named = ', '.join(runs[:3]) + (f' and {len(runs) - 3} more' if len(runs) > 3 else '')
     return f'{one.what}{f", start {one.start}" if one.start else ""}: {number}, n {one.n:,}, {one.outcome} ({named})'
 
@@ -370,7 +370,7 @@ def evidence_table(
 ) -> pd.DataFrame:                # claim, what, and the fields of `Evidence` that vary
     "Every comparison behind the verdicts."
     columns = ('claim', 'what', 'this', 'that', 'value', 'low', 'high', 'n', 'basis', 'start', 'scale', 'seed', 'outcome', 'run')
-    rows = [[*(getattr(one, name) for name in columns[:-1]), ', '.join(Path(place).name for place in one.folder.split(', '))] for verdict in verdicts for one in verdict.evidence]
+    rows = [[*(getattr(one, name) for name in columns[:-1]), ', '.join(one.runs)] for verdict in verdicts for one in verdict.evidence]
     table = pd.DataFrame(rows, columns=list(columns))
     return table.astype({name: float for name in ('this', 'that', 'value', 'low', 'high')})
 

@@ -9,7 +9,7 @@ __all__ = ['SCORING', 'RunScores', 'read_comparisons', 'read_run_scores', 'gathe
 # %% ../nbs/45_run_scores.ipynb #2ca1661d
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class RunScores:
     manifest: dict = None     # what came of it
     rows: tuple = ()          # its ScoreRows
     comparisons: tuple = ()   # paired comparisons that it wrote beside them
+    label: str = ''           # the end of its path by which tables call it, '' for the folder's own name
 
     def __post_init__(self):
         for name in ('parameters', 'manifest'):
@@ -42,7 +43,7 @@ class RunScores:
     @property
     def name(self) -> str:  # the folder's own name
         "How tables call it."
-        return Path(self.folder).name
+        return self.label or Path(self.folder).name
 
 # %% ../nbs/45_run_scores.ipynb #00137878
 _COMPARED = {'benchmark': str, 'metric': str, 'arm': str, 'other': str, 'difference': (int, float), 'low': (int, float), 'high': (int, float), 'n': int}
@@ -66,15 +67,25 @@ def read_run_scores(
 ) -> RunScores:          # status 'unreadable' with the reason if one of its files is damaged
     "A run with its status and its scores."
     place = str(Path(folder).resolve())
-    try: settings, manifest = read_run(folder), read_manifest(folder)
-    except ValueError as error: return RunScores(place, '', 'unreadable', f'run.json or manifest.json is damaged: {error!s:.200}')
-    status = manifest.get('status') or ('running' if is_locked(folder) else 'interrupted')
-    known = RunScores(place, settings['report'], status, str(manifest.get('error', '')), float(manifest.get('seconds', 0.)), settings['parameters'], manifest)
+    try:
+        settings, manifest = read_run(folder), read_manifest(folder)
+        status = manifest.get('status') or ('running' if is_locked(folder) else 'interrupted')
+        known = RunScores(place, settings['report'], status, str(manifest.get('error', '')), float(manifest.get('seconds', 0.)), settings['parameters'], manifest)
+    except FileNotFoundError: raise
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        return RunScores(place, '', 'unreadable', f'run.json or manifest.json is damaged ({type(error).__name__}: {error!s:.200})')
     try: rows, comparisons = tuple(read_scores(folder)), tuple(read_comparisons(folder))
     except ValueError as error: return RunScores(place, known.report, 'unreadable', str(error), known.seconds, known.parameters, manifest)
     return RunScores(place, known.report, status, known.error, known.seconds, known.parameters, manifest, rows, comparisons)
 
 # %% ../nbs/45_run_scores.ipynb #59c24c82
+def _labels(folders: Sequence[str]) -> dict[str, str]:
+    parts, found = {folder: Path(folder).parts for folder in folders}, {}
+    for folder in folders:
+        depth = next((depth for depth in range(1, len(parts[folder])) if sum(other[-depth:] == parts[folder][-depth:] for other in parts.values()) == 1), len(parts[folder]))
+        found[folder] = '/'.join(parts[folder][-depth:])
+    return found
+
 def gather_runs(
     places: str = '',                             # run folders and folders of runs, joined by commas; '' for the outputs folder
 ) -> tuple[list[RunScores], list[str]]:           # runs in the order of their paths, and a sentence for each place without one
@@ -86,7 +97,9 @@ def gather_runs(
         if not place.exists(): missing.append(f'{text} is not there')
         elif not runs: missing.append(f'{text} holds no run')
         for folder in runs: found.setdefault(str(folder), read_run_scores(folder))
-    return [found[folder] for folder in sorted(found) if found[folder].report != 'summary'], missing
+    kept = [folder for folder in sorted(found) if found[folder].report != 'summary']
+    labels = _labels(kept)
+    return [replace(found[folder], label=labels[folder]) for folder in kept], missing
 
 # %% ../nbs/45_run_scores.ipynb #a9653b6d
 def planned_runs(

@@ -145,6 +145,15 @@ def test_damaged_comparisons_are_named(tmp_path):
     with pytest.raises(ValueError, match='has no benchmark'): read_comparisons(tmp_path)
 
 
+@pytest.mark.parametrize('text', ['', '[]', 'null', '{}', '{"report": 3, "parameters": {}}', '{"report": "training"}', '{"report": "training", "parameters": []}'])
+@pytest.mark.parametrize('name', ['run.json', 'manifest.json'])
+def test_a_damaged_folder_is_a_run_that_cannot_be_read(tmp_path, name, text):
+    make_run(tmp_path/'run', 'training', [row('a', .1)])
+    (tmp_path/'run'/name).write_text(text)
+    (one,), missing = gather_runs(str(tmp_path))
+    assert missing == [] and (one.status == 'unreadable' and 'is damaged' in one.error if name == 'run.json' or text[:1] != '{' else one.status == 'interrupted')
+
+
 # ---- rules
 
 @given(st.floats(.05, .95), st.floats(.05, .95), st.floats(.001, .05), st.floats(.001, .05))
@@ -185,7 +194,7 @@ def test_runs_that_differ_in_more_than_the_setting_are_not_compared():
     def run(folder, **parameters): return RunScores(folder, 'adaptation', 'complete', parameters=parameters, rows=(row('bonito', .3 + parameters['contexts'] / 1e4, 'vitaminc', 'macro_f1'),))
     few, many, longer = run('/a', contexts=100, steps=5, out='/a'), run('/b', contexts=900, steps=5, out='/b'), run('/c', contexts=5000, steps=50, out='/c')
     verdict = judge_claim(CLAIMS['bonito-contexts'], [few, many, longer])
-    assert [one.folder for one in verdict.evidence] == ['/b, /a'] and verdict.word == 'supported'
+    assert [one.runs for one in verdict.evidence] == [('b', 'a')] and verdict.word == 'supported'
 
 
 def test_nothing_is_judged_by_failed_runs_or_other_reports_or_scores_without_interval():
@@ -255,7 +264,7 @@ def test_larger_scales_count_alone(outputs, tmp_path):
     training(tmp_path/'large', scale='one_gpu')
     runs = gather_runs(f'{outputs},{tmp_path}')[0]
     verdict = judge_claim(CLAIMS['dynosaur-super-ni'], runs)
-    assert verdict.text == 'mixed at scale one_gpu' and {Path(one.folder).name for one in verdict.evidence} == {'large'} and 'scale tiny' in verdict.note
+    assert verdict.text == 'mixed at scale one_gpu' and {one.runs for one in verdict.evidence} == {('large',)} and 'scale tiny' in verdict.note
 
 
 def test_summary_report(outputs, tmp_path):
