@@ -99,7 +99,7 @@ def evaluation_sources(
     number = _SUPER_NI.match(task)
     known = listed.get(number[0] if number else ''.join(name_words(task)))
     if known is not None: return tuple(sorted({*lineage.closure(set(known)), *(named_sources(lineage, source) if source else ())}))
-    return tuple(sorted({*named_sources(lineage, task), *named_sources(lineage, source)}))
+    return named_sources(lineage, source or task)
 
 # %% ../nbs/30_lineage.ipynb #be75959d
 def related_evaluations(
