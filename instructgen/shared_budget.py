@@ -26,8 +26,10 @@ _TABLES = ('CREATE TABLE IF NOT EXISTS limits (name TEXT PRIMARY KEY, amount REA
 
 def _open(path: str | Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=60., isolation_level=None, check_same_thread=False)
-    database.execute(f"PRAGMA journal_mode={'TRUNCATE' if file_system(path) in NETWORK_FILE_SYSTEMS else 'WAL'}")
-    database.execute('PRAGMA synchronous=NORMAL')
+    try: database.execute('PRAGMA synchronous=NORMAL'), database.execute('SELECT COUNT(*) FROM sqlite_master').fetchone()
+    except sqlite3.Error as error:
+        database.close()
+        raise explain_trouble(error, path) from error
     return database
 
 @contextmanager
@@ -49,6 +51,7 @@ def make_budget(
     limits = Budget(calls, tokens, money).limits  # checks them
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     database = _open(path)
+    if file_system(path) not in NETWORK_FILE_SYSTEMS: database.execute('PRAGMA journal_mode=WAL')  # fast, and kept in the file
     with _transaction(database, path):
         for table in _TABLES: database.execute(table)
         database.execute('DELETE FROM limits')
@@ -87,10 +90,9 @@ class SharedBudget(Budget):
         **own: int | float | None,   # calls, tokens, money: limits of this process alone, where the file has none
     ):
         super().__init__(**own)
-        self.path, self.patience, self.database = Path(path), patience, None
+        self.path, self.patience = Path(path), patience
         if not self.path.is_file(): raise FileNotFoundError(f'no shared budget at {path}: ${SHARED_BUDGET} names a file that a sweep makes')
-        try: self.database = _open(path)
-        except sqlite3.Error as error: raise explain_trouble(error, path) from error
+        self.database = _open(path)
         with _transaction(self.database, path):
             common = dict(self.database.execute('SELECT name, amount FROM limits'))
             self.id = self.database.execute('INSERT INTO shares (process) VALUES (?)', (os.getpid(),)).lastrowid
