@@ -180,19 +180,18 @@ def judge_rows(
 ) -> np.ndarray:                       # (items,) uint8, marks of the items if nothing were ignored
     "Second pass: which rows hold which items."
     start, all_items = 0, np.zeros(len(index.ids), np.uint8)
+    common = {check: counter.common for check, counter in counters.items()}
     for mark in marks:
-        met, names = pickle.load(aside)  # our own file, which nobody else can write to
-        met = {check: (rows.astype(np.int64), numbers.astype(np.int64)) for check, (rows, numbers) in met.items()}
-        ignored = {check: counters[check].common[numbers] for check, (_, numbers) in met.items()}
-        hits = {check: (rows[~ignored[check]], numbers[~ignored[check]]) for check, (rows, numbers) in met.items()}
-        for check, rows, items, share in find_matches(index, hits, rules):
-            mark[rows] |= np.uint8(1 << CHECKS.index(check))
-            tally.add(check, rows, items)
-            for row, item, value in tally.better(check, rows, items, share): tally.show(_pair(index, check, row, item, value, start, hits, names[row]))
-        if any(common.any() for common in ignored.values()):
-            for check, _, items, _ in find_matches(index, met, rules): all_items[items] |= np.uint8(1 << CHECKS.index(check))
+        hits, names = pickle.load(aside)  # our own file, which nobody else can write to
+        hits = {check: (rows.astype(np.int64), numbers.astype(np.int64)) for check, (rows, numbers) in hits.items()}
+        for found in find_matches(index, hits, common, rules):
+            all_items[found.items] |= np.uint8(1 << CHECKS.index(found.check))
+            rows, items, share = (array[found.firm] for array in (found.rows, found.items, found.share))
+            mark[rows] |= np.uint8(1 << CHECKS.index(found.check))
+            tally.add(found.check, rows, items)
+            for row, item, value in tally.better(found.check, rows, items, share): tally.show(_pair(index, found.check, row, item, value, start, hits, names[row]))
         start += len(mark)
-    return all_items | tally.items
+    return all_items
 
 # %% ../nbs/30_overlap.ipynb #59e08ba7
 def check_overlap(
