@@ -92,10 +92,14 @@ def f1_interval(
     if len(predictions) != len(gold): raise ValueError(f'{len(predictions)} predictions and {len(gold)} labels, want as many')
     if len(gold) < 2: return math.nan, math.nan
     cells = sorted(Counter(zip(gold, predictions)).items())
-    names = sorted(set(labels or [*gold, *predictions]))
-    wanted, said = (np.array([[pair[side] == name for pair, _ in cells] for name in names], float) for side in (0, 1))        # (L, cells)
     drawn = np.random.default_rng(seed).multinomial(len(gold), np.array([count for _, count in cells]) / len(gold), draws).T  # (cells, D)
-    hits, sizes, truths = wanted * said @ drawn, (wanted + said) @ drawn, wanted @ drawn                                      # (L, D)
+    row = {name: place for place, name in enumerate(sorted(set(labels or [*gold, *predictions])))}
+    truths, sizes, hits = np.zeros((3, len(row), draws))                                                                      # (L, D) each
+    for ((truth, answer), _), counts in zip(cells, drawn):
+        for name in (truth, answer):
+            if name in row: sizes[row[name]] += counts
+        if truth in row: truths[row[truth]] += counts
+        if truth == answer and truth in row: hits[row[truth]] += counts
     each = 2 * hits / np.maximum(sizes, 1)
     weights = truths if weighted else np.ones_like(sizes) if labels else sizes > 0
     return _middle((each * weights).sum(0) / np.maximum(weights.sum(0), 1))
