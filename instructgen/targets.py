@@ -40,6 +40,7 @@ class Target:
 
     def __post_init__(self): check_types(self)
 
+# %% ../nbs/31_targets.ipynb #cd477feb
 @lru_cache(maxsize=8)
 def _documents(path: str) -> tuple[dict, ...]:
     text = Path(path).read_text('utf-8') if path else files('instructgen').joinpath('targets.yaml').read_text('utf-8')
