@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALIASES = {'numpy': 'np', 'pandas': 'pd', 'matplotlib.pyplot': 'plt', 'pyarrow': 'pa', 'pyarrow.compute': 'pc', 'pyarrow.parquet': 'pq'}  # the ecosystem's own
 HEAVY = {'accelerate', 'datasets', 'datasketch', 'evaluate', 'huggingface_hub', 'matplotlib', 'nbconvert', 'nltk', 'openai', 'papermill', 'peft', 'scipy', 'seaborn', 'sklearn',
          'spacy', 'torch', 'transformers'}       # imported where they are used, so that the command starts within a second
-DRAWING = {'plots'}                              # modules whose whole work is with one of those
+DRAWING = {'plots', 'score_plots'}                              # modules whose whole work is with one of those
 NOT_EXPORTED = {'__init__', '_modidx'}           # modules that nbdev writes by itself
 
 
