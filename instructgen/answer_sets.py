@@ -49,16 +49,17 @@ def _squad_rows(place: str | Path, split: str, drops: list[Rejected]) -> list[tu
         with open_file(str(place)) as file:
             try: data = json.loads(file.read())
             except ValueError as error: raise ValueError(f'{place} is no JSON: {error}') from None
-        if isinstance(data, dict) and isinstance(data.get('data'), list) and data['data'] and 'paragraphs' in data['data'][0]:
-            return [(str(question['id']), {'title': article.get('title'), 'context': part['context'], **question}) for article in data['data'] for part in article['paragraphs'] for question in part['qas']]
+        if isinstance(data, dict) and isinstance(data.get('data'), list) and data['data'] and isinstance(data['data'][0], dict) and 'paragraphs' in data['data'][0]:
+            try: return [(str(question['id']), {'context': part['context'], **question}) for article in data['data'] for part in article['paragraphs'] for question in part['qas']]
+            except (KeyError, TypeError) as error: raise ValueError(f'{place} is damaged SQuAD: want data, paragraphs with context and qas, each with id and question; {error}') from None
     rows = benchmark_rows(place, split, drops)
     _need(rows, place, 'context', 'question', 'answers')
     return [(_text(row, 'id') or id, row) for id, row in rows]
 
 def _answers(value: Any) -> list[str]:  # {'text': […]}, [{'text': …}, …], […] or a text
     if isinstance(value, dict): value = value.get('text')
-    if isinstance(value, str): return [value]
-    return [text for item in value or () for text in ([item.get('text')] if isinstance(item, dict) else [item]) if text is not None]
+    if not isinstance(value, list): return [] if value is None else [str(value)]
+    return [text for item in value for text in ([item.get('text')] if isinstance(item, dict) else [item]) if text is not None]
 
 def load_squad(
     place: str | Path,     # file, folder, or hub:owner/name
@@ -69,7 +70,8 @@ def load_squad(
     "Questions about passages in SQuAD's form."
     drops: list[Rejected] = []
     name = name or f'SQuAD form: {Path(str(place)).stem}'
-    made = [make_item(id, SQUAD_PROMPT, f'Passage: {_text(row, "context")}\nQuestion: {_text(row, "question")}', _answers(row.get('answers')), where=str(place), source=name, context=_text(row, 'context'))
+    made = [Rejected('row', id, 'no_question', 'the question is empty', str(place)) if not _text(row, 'question').strip() else
+            make_item(id, SQUAD_PROMPT, f'Passage: {_text(row, "context")}\nQuestion: {_text(row, "question")}', _answers(row.get('answers')), where=str(place), source=name, context=_text(row, 'context'))
             for id, row in _squad_rows(place, split, drops)]
     return make_benchmark(name, made, ('squad_f1', 'squad_exact'), drops, max_tokens=max_tokens)
 
@@ -84,7 +86,10 @@ def load_user_instructions(
     _need(rows, place, 'instruction', 'instances')
     made = []
     for id, row in rows:
-        instances = row['instances'] or [{}]
+        instances = row['instances']
+        if not (isinstance(instances, list) and instances and all(isinstance(one, dict) for one in instances)):
+            made.append(Rejected('row', _text(row, 'id') or id, 'no_instances', f'instances is {instances!r:.80}', str(place)))
+            continue
         made += [make_item((_text(row, 'id') or id) + (f'-{place_}' if len(instances) > 1 else ''), _text(row, 'instruction'), _text(one, 'input'), [one.get('output')], where=str(place),
                            task='User-Instruction-252', category=_text(row, 'motivation_app'), source='User-Instruction-252') for place_, one in enumerate(instances)]
     name = 'User-Instruction-252' if len(made) == 252 else f'{len(made)} user instructions'

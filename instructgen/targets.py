@@ -81,9 +81,9 @@ def read_fields(
     "What the prompts of a target are filled with."
     values: dict[str, Any] = dict(target.values)
     for name, columns in target.fields.items():
-        value = next((found for column in columns if (found := _column(row, column)) is not None), None)
+        value = next((found for column in columns if (found := _column(row, column)) not in (None, '', [])), None)
         if value is None: raise KeyError(f'{name} (a column {" or ".join(columns)})')
-        values[name] = ([value] if isinstance(value, str) else [item.get('text') if isinstance(item, dict) else item for item in value]) if name == 'answers' else _joined(value)
+        values[name] = [item.get('text') if isinstance(item, dict) else item for item in (value if isinstance(value, list) else [value])] if name == 'answers' else _joined(value)
     if target.labels:
         said = ' '.join(re.split(r'[\s_-]+', values['answer'].strip().lower()))
         values['label'] = next((number for number, spellings in enumerate(target.labels) if said in spellings), -1)
