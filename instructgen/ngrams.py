@@ -152,19 +152,19 @@ class TaskCounter:
         size: int,        # runs in the index
         limit: int = 10,  # a run in more tasks is common
     ):
-        self.limit, self.common, self.seen, self.last = limit, np.zeros(size, bool), {}, np.zeros(size, np.uint64)
+        self.common = np.zeros(size, bool)
+        self.seen = np.zeros((size, limit), np.uint32)  # the tasks of each run, 0 where there is none yet
+        self.count = np.zeros(size, np.int32)           # how many they are
 
-    def add(self, numbers: np.ndarray, tasks: np.ndarray) -> None:  # (M,) int64 runs; (M,) uint64 the task that each was met in, never 0
+    def add(self, numbers: np.ndarray, tasks: np.ndarray) -> None:  # (M,) int64 runs; (M,) uint32 the task that each was met in, never 0
         "Count runs that were met."
-        new = ~self.common[numbers] & (self.last[numbers] != tasks)
+        pairs = np.unique(numbers[~self.common[numbers]].astype(np.uint64) << np.uint64(32) | tasks[~self.common[numbers]])
+        numbers, tasks = (pairs >> np.uint64(32)).astype(np.int64), pairs.astype(np.uint32)
+        new = ~(self.seen[numbers] == tasks[:, None]).any(1)
         numbers, tasks = numbers[new], tasks[new]
-        order = np.lexsort((tasks, numbers))
-        numbers, tasks = numbers[order], tasks[order]
-        distinct = np.append(True, (numbers[1:] != numbers[:-1]) | (tasks[1:] != tasks[:-1]))[:len(numbers)]
-        numbers, tasks = numbers[distinct], tasks[distinct]
-        for number, task in zip(numbers.tolist(), tasks.tolist()):
-            if self.common[number]: continue
-            tasks_seen = self.seen.setdefault(number, set())
-            tasks_seen.add(task)
-            if len(tasks_seen) > self.limit: self.common[number] = self.seen.pop(number) is not None
-        self.last[numbers] = tasks
+        first = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1])[:len(numbers)])
+        place = self.count[numbers] + np.arange(len(numbers)) - np.repeat(first, np.diff(np.append(first, len(numbers))))
+        room = place < self.seen.shape[1]
+        self.seen[numbers[room], place[room]] = tasks[room]
+        self.common[numbers[~room]] = True
+        np.add.at(self.count, numbers[room], 1)

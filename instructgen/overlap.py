@@ -129,7 +129,8 @@ class OverlapReport:
     def to_json(self) -> dict[str, Any]:  # for overlap.json in a run folder
         "The report without the marks of single rows."
         reasons = self.reasons()
-        return {'rules': asdict(self.rules), 'rows': len(self.marks), 'flagged_rows': self.flagged(),
+        rules = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.rules).items()}
+        return {'rules': rules, 'rows': len(self.marks), 'flagged_rows': self.flagged(),
                 'dropped_rows': {CHECKS[bit]: int((reasons == bit).sum()) for bit in range(len(CHECKS))}, 'items': len(self.ids), 'dirty_items': sorted(self.dirty),
                 'tasks': [dict(task) for task in self.tasks], 'pairs': [asdict(pair) for pair in self.pairs], 'notes': dict(self.notes)}
 

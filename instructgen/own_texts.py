@@ -96,9 +96,9 @@ def row_words(
 # %% ../nbs/30_own_texts.ipynb #d41125ac
 def task_keys(
     batch: dict[str, list[str]],  # from `read_batches`
-) -> np.ndarray:                  # (rows,) uint64, odd, so never 0
+) -> np.ndarray:                  # (rows,) uint32, odd, so never 0
     "A number for the training task of each row."
     names = [task or f'{source}\0{config}\0{kind}\0{"" if context or not input.strip() else instruction}' for task, source, config, kind, context, input, instruction
              in zip(*(batch[name] for name in ('task_id', 'source', 'config', 'task_type', 'context', 'input', 'instruction')))]
-    numbers = {name: int.from_bytes(hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=8).digest(), 'big') | 1 for name in set(names)}
-    return np.array([numbers[name] for name in names], np.uint64)
+    numbers = {name: int.from_bytes(hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).digest(), 'big') | 1 for name in set(names)}
+    return np.array([numbers[name] for name in names], np.uint32)
