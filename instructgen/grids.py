@@ -20,7 +20,7 @@ from .records import content_hash
 from .report import check_parameters, report_parameters, report_path, reports_folder
 
 # %% ../nbs/44_grids.ipynb #517c9c17
-KEYS = ('report', 'note', 'base', 'parameters', 'zip', 'runs', 'concurrency', 'budget_calls', 'budget_tokens', 'budget_money')  # of a grid's file
+KEYS = ('report', 'about', 'base', 'parameters', 'zip', 'runs', 'concurrency', 'budget_calls', 'budget_tokens', 'budget_money')  # of a grid's file
 LIMIT = 10_000  # runs of one grid; more is a slip of the keyboard
 
 def _mapping(spec: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -17,7 +19,9 @@ from hypothesis import strategies as st
 
 from instructgen.cli import main
 from instructgen.grids import expand_grid, grid_names, grid_path, make_grid, read_grid, run_name, value_text
-from instructgen.report import Parameter, cast_value, report_names, reports_folder
+from instructgen.plots import save_figure
+from instructgen.report import Parameter, cast_value, report_names
+from instructgen.score_plots import plot_scores, plot_sweep
 from instructgen.scores import ScoreRow, write_scores
 from instructgen.shared_budget import SharedBudget, budget_state, make_budget
 from instructgen.store import open_run, read_manifest, read_run, take_lock
@@ -129,6 +133,12 @@ def test_the_package_s_grids_fit_their_reports(name):
     report = yaml.safe_load(grid_path(name).read_text())['report']
     if report not in report_names(): pytest.skip(f'there is no report {report!r} yet')
     assert len(read_grid(report, name).runs) > 1
+
+
+def test_the_package_s_grids_say_what_they_ask():
+    for name in grid_names():
+        spec = yaml.safe_load(grid_path(name).read_text())
+        assert spec['about'].endswith('.') and expand_grid(spec)[1], name
 
 
 # ---- runs
@@ -367,3 +377,38 @@ def test_scores_come_with_the_parameters(tmp_path):
     for number in (1, 3): write_scores(tmp_path/'sweep'/f'number={number}', [ScoreRow('A', 'rouge_l', number / 10, 7, arm=arm) for arm in ('x', 'y')])
     scores = read_sweep_scores(tmp_path/'sweep')
     assert list(zip(scores.number, scores.value, scores.arm)) == [(1, .1, 'x'), (1, .1, 'y'), (3, .3, 'x'), (3, .3, 'y')] and (scores.share == .1).all()
+
+
+# ---- figures
+
+def rows(**more):
+    return [ScoreRow('A', 'rouge_l', value, 50, value - .02, value + .02, arm=arm, **more) for arm, value in (('x', .2), ('y', .31), ('z', .4))]
+
+
+def test_every_arm_is_drawn_once_with_its_interval():
+    ax = plot_scores([*rows(start='one'), *rows(start='two')], 'Arms', color='start', baseline='x')
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ['A, rouge_l (n = 50)', 'x', 'y', 'z']
+    drawn = [tuple(np.round(line.get_xdata(), 6)) for line in ax.lines if line.get_linestyle() == '-' and len(line.get_xdata()) == 2]
+    assert sorted(drawn) == sorted([(.18, .22), (.29, .33), (.38, .42)] * 2)
+    assert sum(line.get_linestyle() == ':' for line in ax.lines) == 2 and [text.get_text() for text in ax.get_legend().get_texts()] == ['one', 'two']
+
+
+def test_runs_that_differ_in_their_seed_become_one_point():
+    frame = pd.DataFrame([{'benchmark': 'A', 'metric': 'm', 'value': value, 'n': 5, 'arm': 'x', 'size': size, 'seed': seed} for size, seed, value in ((1, 0, .1), (1, 1, .3), (10, 0, .5), (100, 0, .6))])
+    ax = plot_sweep(frame, 'size', 'Sizes')
+    line = next(line for line in ax.lines if len(line.get_xdata()) == 3)
+    assert list(line.get_xdata()) == [1, 10, 100] and np.allclose(line.get_ydata(), [.2, .5, .6]) and ax.get_xscale() == 'log'
+    assert any(list(other.get_ydata()) == [.1, .3] for other in ax.lines)
+    assert 'mean of up to 2 runs' in ' '.join(text.get_text() for text in ax.texts)
+
+
+@pytest.mark.parametrize('name, other', [('level', 'task'), ('subset', 'clean')])
+def test_what_cannot_be_compared_is_not_drawn(name, other):
+    mixed = [*rows(), *rows(**{name: other})]
+    for draw in (lambda: plot_scores(mixed, 't'), lambda: plot_sweep([{**asdict(row), 'size': 1} for row in mixed], 'size', 't')):
+        with pytest.raises(ValueError, match=f'mixes {name}s'): draw()
+
+
+def test_the_same_table_gives_the_same_file(tmp_path):
+    files = [save_figure(plot_scores(rows(), 'Arms'), tmp_path/f'{number}.svg').read_bytes() for number in range(2)]
+    assert files[0] == files[1]
