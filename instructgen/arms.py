@@ -29,10 +29,10 @@ SOURCE_CATEGORIES = {name: category for category, names in {
     'Textual Entailment': 'anli cb rte snli e-snli mnli multi_nli glue-mnli qnli wnli axb axg hans scitail sick contract_nli glue-ax sem_eval_2014_task_1',
     'Cause Effect Classification': 'copa', 'Coreference Resolution': 'wsc wsc.fixed wsc273 wsc285 winograd_wsc winogrande definite_pronoun_resolution dpr mwsc wino_bias',
     'Data to Text': 'common_gen web_nlg gem-web_nlg e2e_nlg e2e_nlg_cleaned dart totto wiki_bio', 'Grammar Error Correction': 'jfleg fix_punct true_case word_segment',
-    'Dialogue Act Recognition': 'daily_dialog dstc8', 'Question Rewriting': 'disfl_qa paws qqp quora canard', 'Answerability Classification': 'squad_v2 google_wellformed_query',
+    'Dialogue Act Recognition': 'daily_dialog dstc8', 'Question Rewriting': 'disfl_qa canard', 'Answerability Classification': 'squad_v2 google_wellformed_query',
     'Sentiment Analysis': 'imdb rotten_tomatoes yelp_review_full yelp_polarity yelp_polarity_reviews amazon_polarity app_reviews sst sst2 sentiment140 tweet_eval emotion emo poem_sentiment financial_phrasebank movie_rationales',
     'Summarization': 'cnn_dailymail xsum gigaword samsum multi_news newsroom aeslc opinion_abstracts_idebate opinion_abstracts_rotten_tomatoes wiki_lingua scitldr scientific_papers multi_x_science_sum sent_comp billsum ag_news_subset',
-    'Text Matching': 'mrpc stsb sts-b stsb_multi_mt', 'Text Categorization': 'ag_news dbpedia_14 yahoo_answers_topics trec', 'Paraphrasing': 'turk wiki_split', 'Toxic Language Detection': 'hate_speech18 civil_comments',
+    'Text Matching': 'mrpc paws qqp quora stsb sts-b stsb_multi_mt', 'Text Categorization': 'ag_news dbpedia_14 yahoo_answers_topics trec', 'Paraphrasing': 'turk wiki_split', 'Toxic Language Detection': 'hate_speech18 civil_comments',
     'Question Answering': '''adversarial_qa ai2_arc arc boolq cbt commonsense_qa coqa cos_e cosmos_qa dream drop duorc hotpot_qa hotpotqa kilt_tasks math_qa multirc narrativeqa natural_questions nq openbookqa piqa qasc quac quail
         quarel quartz quoref race record ropes sciq social_i_qa squad squad_v1 trivia_qa web_questions wiki_hop wiki_qa wiqa''', 'Text Completion': 'hellaswag story_cloze swag lambada'}.items() for name in names.split()}  # our own assignment
 TITLE_WORDS = re.compile(r'(?:^|[\W_])(?:titles?|headlines?|subject_lines?)(?:$|[\W_])', re.I)  # in the name of a template

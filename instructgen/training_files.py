@@ -37,14 +37,20 @@ def open_packed(
     return opener(path, 'rb')
 
 # %% ../nbs/30_training_files.ipynb #1126edbf
-PIECE = 1 << 20  # characters that are read at a time, at first
+PIECE = 1 << 20  # characters
+
+def _start(file: TextIO, piece: int) -> str:  # without white space at its start
+    text = file.read(piece)
+    while text and not text.strip(): text = file.read(piece)
+    return text.lstrip()
 
 def list_items(
-    file: TextIO,      # at its start, or after a byte order mark
-    name: str,         # of the file, for messages
-) -> Iterator[Any]:    # in order; ValueError tells after how many rows the file is damaged
+    file: TextIO,        # at its start, or after a byte order mark
+    name: str,           # of the file, for messages
+    piece: int = PIECE,  # characters that are read at a time, at first
+) -> Iterator[Any]:      # in order; ValueError tells after how many rows the file is damaged
     "The elements of a JSON list, one at a time."
-    decoder, text, at, piece, found = json.JSONDecoder(), file.read(PIECE).lstrip(), 1, PIECE, 0
+    decoder, text, at, more_at_once, found = json.JSONDecoder(), _start(file, piece), 1, piece, 0
     if not text.startswith('['): raise ValueError(f'{name} begins with {text[:20]!r}, want a JSON list')
     while True:
         while at < len(text) and text[at] in ' \t\r\n,': at += 1
@@ -54,8 +60,8 @@ def list_items(
         except (ValueError, RecursionError) as error: end, wrong = 0, str(error)[:100] if at < len(text) else wrong
         if end and end < len(text):
             yield item
-            at, piece, found = end, PIECE, found + 1
-        elif more := file.read(piece): text, at, piece = text[at:] + more, 0, piece * 2
+            at, more_at_once, found = end, piece, found + 1
+        elif more := file.read(more_at_once): text, at, more_at_once = text[at:] + more, 0, more_at_once * 2
         else:
             if end: yield item  # whole, but nothing follows
             raise ValueError(f'{name} is damaged after {found + bool(end):,} rows: {wrong}')
