@@ -386,3 +386,15 @@ def test_p3_against_super_ni(shared_data) -> None:
     lineage = [task['task'] for task in report.tasks if task['rows_lineage']]
     assert lineage == ['task002_quoref_answer_generation', 'task1290_xsum_summarization', 'task1572_samsum_summary', 'task363_sst2_polarity_classification', 'task591_sciq_answer_generation']
     assert not check_overlap(clean(rows, report)[0], items).dirty
+
+
+def test_target_rules_on_real_splits(shared_data) -> None:
+    def rows(split: str) -> list[Example]:
+        with open(shared_data / 'hub' / 'pubmed_qa' / 'data' / f'{split}.jsonl', encoding='utf-8') as lines:
+            return [row(f'{data["question"]} {data["contexts"]}', source='pubmed_qa', split=split, id=f'{n}') for n, data in enumerate(map(json.loads, lines))]
+    with open(shared_data / 'hub' / 'pubmed_qa' / 'data' / 'test.jsonl', encoding='utf-8') as lines:  # a template round each question: instruction only, as in rank classification
+        items = [item(f'{n}', '', data['final_decision'], f'Here is the abstract of a study: {data["contexts"]} Going by the abstract, answer with yes, no or maybe: {data["question"]}', 'pubmed_qa',
+                      options=('yes', 'no', 'maybe')) for n, data in enumerate(map(json.loads, lines))]
+    own, other = check_overlap(rows('train'), items, OVERLAP_RULES['target']), check_overlap(rows('test'), items, OVERLAP_RULES['target'])
+    assert own.notes['template_words'] == len(items) * 10 and not own.dirty and len(clean(rows('train'), own)[0]) == len(own.marks)
+    assert other.dirty == {each.id for each in items} and not clean(rows('test'), other)[0]
