@@ -127,7 +127,7 @@ def _plan(sizes: dict[str, int], tasks: int, validation: int, each: int) -> Plan
     trained = held is not None and _fill((task for task in order if task not in held), sizes, each, (tasks - validation) * each)
     return (trained, held, len(full) >= tasks) if trained else None
 
-def _equal_plans(sizes: dict[str, dict[str, int]], tasks: int, each: int, share: float) -> tuple[dict[str, Plan], int, int]:  # by arm; tasks; examples a task
+def _equal_plans(sizes: dict[str, dict[str, int]], tasks: int, each: int, share: float, strict: bool) -> tuple[dict[str, Plan], int, int, int]:  # by arm; tasks, of them for validation; examples a task
     tasks = min([*([tasks] if tasks else []), *map(len, sizes.values())])
     validation = max(1, round(share * tasks)) if share else 0
     told = ', '.join(f'{name} {len(found):,}' for name, found in sizes.items())
@@ -135,7 +135,7 @@ def _equal_plans(sizes: dict[str, dict[str, int]], tasks: int, each: int, share:
     for size in range(each, 0, -1):
         if any(sum(min(count, size) for count in found.values()) < tasks * size for found in sizes.values()): continue
         plans = {name: _plan(found, tasks, validation, size) for name, found in sizes.items()}
-        if all(plans.values()): return plans, tasks, size
+        if all(plan and (plan[2] or not strict) for plan in plans.values()): return plans, tasks, validation, size
     raise ValueError(f'no number of examples is the same for all arms; tasks: {told}')
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,7 @@ def equal_arms(
     held_out: Sequence[str] = (),                   # test tasks by id, left out of every arm
     categories: dict[str, str] | None = None,       # task id -> category, where somebody knows
     guess: bool = True,                             # categories by keywords where nothing else tells them
+    strict: bool = False,                           # rather fewer examples than other numbers of tasks
 ) -> Arms:                                          # ValueError if no equal number is left
     "The same number of tasks and examples from every set."
     if not sets: raise ValueError('there are no arms, want at least one set of examples')
@@ -177,11 +178,11 @@ def equal_arms(
     pools = {name: make_pool(stream, examples_per_task, exclude, held_out, categories, guess, seed) for name, stream in sets.items()}
     if empty := [name for name, pool in pools.items() if not pool.examples]: raise ValueError(f'nothing is left of {empty[0]}: {list(pools[empty[0]].left_out) or "it has no examples"}')
     sizes = {name: {task: len(found) for task, found in pool.examples.items()} for name, pool in pools.items()}
-    plans, number, each = _equal_plans(sizes, tasks, examples_per_task, validation)
+    plans, number, held_back, each = _equal_plans(sizes, tasks, examples_per_task, validation, strict)
     fewest = min(sizes, key=lambda name: len(sizes[name]))
     notes = [f'{tasks:,} tasks were asked for; {fewest} has {number:,}, so every arm is cut to what {number:,} tasks hold'] if tasks > number else []
-    notes += [f'{examples_per_task} examples a task were asked for; {each} is the most with which every arm has {number * each:,} examples'] if each < examples_per_task else []
-    notes += [f'{name} has too few tasks with {each} examples: as many examples as the others, but from {len(trained):,} tasks (and {len(held):,} for validation) instead of {number:,} in all'
+    notes += [f'{examples_per_task} examples a task were asked for; {each} is the most with which every arm has {number} times as many{" from as many tasks" if strict else ""}'] if each < examples_per_task else []
+    notes += [f'{name} has too few tasks with {each} examples: as many examples as the others, but from {len(trained):,} tasks (and {len(held):,} for validation) instead of {number - held_back:,} (and {held_back:,})'
               for name, (trained, held, exact) in plans.items() if not exact]
     return Arms({name: _taken(pools[name], plans[name][0], seed) for name in sets}, {name: _taken(pools[name], plans[name][1], seed) for name in sets},
                 tuple(_numbers(name, pools[name], plans[name]) for name in sets), tuple({'arm': name, **row} for name in sets for row in pools[name].left_out), tuple(notes))

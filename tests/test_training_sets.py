@@ -228,11 +228,11 @@ def account(arms: Arms) -> dict[str, tuple]:
 sets = st.dictionaries(st.sampled_from('abc'), st.lists(st.integers(1, 12), min_size=1, max_size=30), min_size=1, max_size=3)
 
 
-@given(sets, st.integers(0, 12), st.integers(1, 10), st.sampled_from([0., .1, .3]), st.integers(0, 3))
+@given(sets, st.integers(0, 12), st.integers(1, 10), st.sampled_from([0., .1, .3]), st.integers(0, 3), st.booleans())
 @settings(max_examples=120, deadline=None)
-def test_arms_are_equal_or_an_error_says_why(sizes, tasks, each, share, seed):
+def test_arms_are_equal_or_an_error_says_why(sizes, tasks, each, share, seed, strict):
     made = {name: make_set(name, found) for name, found in sizes.items()}
-    try: arms = equal_arms(made, tasks, each, seed, share, guess=False)
+    try: arms = equal_arms(made, tasks, each, seed, share, guess=False, strict=strict)
     except ValueError as error:
         assert 'none to train on' in str(error) or 'no number of examples' in str(error)
         return
@@ -240,6 +240,7 @@ def test_arms_are_equal_or_an_error_says_why(sizes, tasks, each, share, seed):
     assert len({numbers[0] for numbers in found.values()}) == 1 and all(numbers[2] <= each for numbers in found.values())
     assert len({len(held) for held in arms.validation.values()}) == 1 and (not share or all(arms.validation.values()))
     exact = [row['arm'] for row in arms.counts if row['equal_in'] == 'tasks and examples']
+    assert not strict or len(exact) == len(made)
     assert len({found[name][1] for name in exact}) <= 1 and len({found[name][2] for name in exact}) <= 1
     for row in arms.counts:
         trained, held = arms.training[row['arm']], arms.validation[row['arm']]
