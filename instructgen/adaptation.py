@@ -85,16 +85,16 @@ def _evenly(items: Sequence[Item], most: int, seed: int) -> tuple[Item, ...]:  #
 # %% ../nbs/34_adaptation.ipynb #82e3396c
 def check_arms(
     arms: Mapping[str, ArmData],        # from `gather_arms`
-    benchmarks: Sequence[Benchmark],    # the target's and the others
+    benchmarks: Sequence[Benchmark],    # the target's first
 ) -> tuple[dict[str, ArmData], dict[str, dict[str, Any]]]:  # without what overlaps; by arm what was found, as JSON
     "The arms without what they have of the evaluations."
-    items, clean, found = [item for benchmark in benchmarks for item in benchmark.items], {}, {}
+    clean, found = {}, {}
     for name, arm in arms.items():
         rows = list(arm.examples) or [text_example(text) for text in arm.texts]
         if not rows: clean[name] = arm; continue
-        report = check_overlap(rows, items, OVERLAP_RULES['careful' if name == 'dynosaur' else 'target'])
-        stays = [reason < 0 for reason in report.reasons()]
-        found[name] = report.to_json()
+        reports = [check_overlap(rows, benchmark.items, OVERLAP_RULES['careful' if name == 'dynosaur' and not place else 'target']) for place, benchmark in enumerate(benchmarks)]
+        stays = [all(reason < 0 for reason in reasons) for reasons in zip(*(report.reasons().tolist() for report in reports))]
+        found[name] = {'rows': len(rows), 'dropped': len(stays) - sum(stays), 'dirty_items': sorted(id for report in reports for id in report.dirty), 'benchmarks': {benchmark.name: report.to_json() for benchmark, report in zip(benchmarks, reports)}}
         lost = len(stays) - sum(stays)
         note = '; '.join(part for part in (arm.note, f'{lost} of {len(stays)} rows dropped: they overlap with the evaluation' if lost else '') if part)
         if arm.texts: clean[name] = replace(arm, texts=tuple(text for text, stay in zip(arm.texts, stays) if stay), available=arm.available - lost, note=note)

@@ -29,7 +29,6 @@ from .lineage import evaluation_sources, named_sources, read_lineage
 from .records import Context, Example, Rejected, check_types, comma_list, content_hash, from_parameters
 from .run_llm import open_model
 from .run_tables import read_examples
-from .sources import demo_folder
 from .starts import StartConfig, target_sources
 from .store import open_run, outputs_folder, read_manifest
 from .targets import load_target, read_targets
@@ -81,7 +80,7 @@ class AdaptationConfig:
         return tuple(name for name in ARMS if name in named) + tuple(name for name in named if name not in ARMS)
 
 # %% ../nbs/34_adaptation_data.ipynb #40633b0f
-TASK_TYPES = {'trail': 'nli', 'pubmed_qa': 'ynqa', 'privacy_qa': 'ynqa', 'contract_nli': 'nli', 'vitaminc': 'nli', 'squadshifts_nyt': 'exqa', 'squadshifts_amazon': 'exqa', 'squadshifts_reddit': 'exqa'}  # Bonito, table of targets
+TASK_TYPES = {'market_notices': 'ynqa', 'pubmed_qa': 'ynqa', 'privacy_qa': 'ynqa', 'contract_nli': 'nli', 'vitaminc': 'nli', 'squadshifts_nyt': 'exqa', 'squadshifts_amazon': 'exqa', 'squadshifts_reddit': 'exqa'}  # Bonito, table of targets
 
 @dataclass(frozen=True, slots=True)
 class TargetData:
@@ -93,9 +92,8 @@ class TargetData:
     task_type: str                   # short name
     commonest: int                   # place of the option that is right most often in the training split, -1 without options
 
-def _place(config: AdaptationConfig) -> tuple[str, str, str]:  # spec, file of targets, split to measure on
-    if config.target != 'demo': return config.target, '', 'test'
-    return f'trail={demo_folder()/"trail_statements"}', str(demo_file('targets.yaml')), 'validation'
+def _place(target: str) -> tuple[str, str]:  # spec, file of targets
+    return (target, '') if target != 'demo' else (f'market_notices={demo_file("target")}', str(demo_file('targets.yaml')))
 
 def _gold(benchmark: Benchmark) -> tuple[Example, ...]:
     return tuple(Example(item.id, item.instruction, item.input, item.references[0], context=item.context, task_id=f'{item.task}/{item.template}', source=item.source, split='train') for item in benchmark.items)
@@ -104,8 +102,8 @@ def read_target(
     config: AdaptationConfig,  # target, contexts, task_type, seed
 ) -> TargetData:               # ValueError if it has no training split
     "The target of an experiment."
-    spec, path, held_out = _place(config)
-    test, train = (load_target(spec, split, path=path) for split in (held_out, 'train'))
+    spec, path = _place(config.target)
+    test, train = (load_target(spec, split, path=path) for split in ('test', 'train'))
     name = spec.partition('=')[0]
     texts = dict.fromkeys((item.context, item.group) for item in train.items if item.context)
     seen, contexts = set(), []

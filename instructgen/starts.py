@@ -80,7 +80,7 @@ def target_sources(
 ) -> set[str]:      # names, as `named_sources` gives them
     "The sources that nothing may be trained on."
     if not target: return set()
-    lineage, name = read_lineage(), 'trail_statements' if target == 'demo' else target.partition('=')[0]
+    lineage, name = read_lineage(), 'market_notices' if target == 'demo' else target.partition('=')[0]
     return {*evaluation_sources(lineage, name), *named_sources(lineage, name)}
 
 # %% ../nbs/33_starts.ipynb #af3c90e9
