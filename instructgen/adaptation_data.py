@@ -23,7 +23,7 @@ from .bonito.format import load_task_types
 from .bonito.meta import read_registry
 from .bonito.model import ModelConfig, build_training_data, demo_file, train_generator
 from .bonito.rules import RULE_TYPES
-from .contexts import sample_contexts
+from .contexts import read_contexts, sample_contexts
 from .dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
 from .lineage import evaluation_sources, named_sources, read_lineage
 from .records import Context, Example, Rejected, check_types, comma_list, content_hash, from_parameters
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 # %% ../nbs/34_adaptation_data.ipynb #43b822b1
 ARMS = {'zero_shot': 'the model as it is', 'tapt': 'next token on the texts of the target (task-adaptive pretraining)', 'rules': 'tasks that the embedded writer makes from the texts',
         'bonito': "tasks that Bonito's generator makes from the texts", 'prompted_llm': 'tasks that a prompted model makes from the texts',
-        'dynosaur': 'Dynosaur tasks from annotated sources of the domain, without the target', 'mixed': 'half of bonito, half of dynosaur', 'gold': "the target's own annotated rows: the ceiling"}
+        'tapt_then_bonito': 'half of the steps on the texts, then half on the tasks of bonito', 'dynosaur': 'Dynosaur tasks from annotated sources of the domain, without the target', 'mixed': 'half of bonito, half of dynosaur', 'gold': "the target's own annotated rows: the ceiling"}
 
 @dataclass(frozen=True, slots=True)
 class AdaptationConfig:
@@ -48,12 +48,16 @@ class AdaptationConfig:
     task_type: str = ''         # short name of the tasks to make; '' for the target's own
     arms: str = ''              # names of `ARMS`, '' for all
     contexts: int = 0           # texts of the target at most, 0 for all of its training split
+    contexts_from: str = ''     # texts from elsewhere in their place, as in `read_contexts`: another domain
     examples: int = 800         # of an arm at most
     least: int = 100            # an arm with fewer is not run
     draws: int = 2              # tasks a text that are asked for
     generator: str = ''         # Bonito's generator, as in `open_llm`; '' trains a small one on `templates`
     templates: str = 'demo'     # of the small generator, as in `load_templates`
     overrides: str = ''         # of the small generator: where the rows of the templates' datasets lie
+    generator_rows: int = 0     # of the small generator: rows of a dataset at most, 0 for the rules' own
+    generator_hidden: int = 0   # of the small generator: size of its states, 0 for that of the start
+    generator_steps: int = 0    # of the small generator: training steps, 0 for the report bonito_model's own
     prompted_llm: str = ''      # writes the tasks of prompted_llm; '' and the arm is not run
     sources: str = 'demo'       # annotated sources of the domain, as in `find_sources`; '' and dynosaur is not run
     dynosaur_llm: str = 'rules' # proposes Dynosaur's tasks
@@ -80,17 +84,18 @@ class AdaptationConfig:
         return tuple(name for name in ARMS if name in named) + tuple(name for name in named if name not in ARMS)
 
 # %% ../nbs/34_adaptation_data.ipynb #40633b0f
-TASK_TYPES = {'market_notices': 'ynqa', 'pubmed_qa': 'ynqa', 'privacy_qa': 'ynqa', 'contract_nli': 'nli', 'vitaminc': 'nli', 'squadshifts_nyt': 'exqa', 'squadshifts_amazon': 'exqa', 'squadshifts_reddit': 'exqa'}  # Bonito, table of targets
-
 @dataclass(frozen=True, slots=True)
 class TargetData:
     "A target dataset as an experiment needs it."
-    name: str
+    name: str                        # as in `read_targets`
     benchmark: Benchmark             # test rows
     contexts: tuple[Context, ...]    # texts of the training split, each once
     gold: tuple[Example, ...]        # rows of the training split under every prompt
     task_type: str                   # short name
     commonest: int                   # place of the option that is right most often in the training split, -1 without options
+
+# %% ../nbs/34_adaptation_data.ipynb #f93c4371
+TASK_TYPES = {'market_notices': 'ynqa', 'pubmed_qa': 'ynqa', 'privacy_qa': 'ynqa', 'contract_nli': 'nli', 'vitaminc': 'nli', 'squadshifts_nyt': 'exqa', 'squadshifts_amazon': 'exqa', 'squadshifts_reddit': 'exqa'}  # Bonito, table of targets
 
 def _place(target: str) -> tuple[str, str]:  # spec, file of targets
     return (target, '') if target != 'demo' else (f'market_notices={demo_file("target")}', str(demo_file('targets.yaml')))
@@ -98,22 +103,22 @@ def _place(target: str) -> tuple[str, str]:  # spec, file of targets
 def _gold(benchmark: Benchmark) -> tuple[Example, ...]:
     return tuple(Example(item.id, item.instruction, item.input, item.references[0], context=item.context, task_id=f'{item.task}/{item.template}', source=item.source, split='train') for item in benchmark.items)
 
+def _texts(benchmark: Benchmark, config: AdaptationConfig, name: str) -> list[Context]:  # each once
+    if config.contexts_from: found = [item for item in read_contexts(config.contexts_from) if isinstance(item, Context)]
+    else: found = [Context(text, name, split='train', row=row, license='unknown') for row, text in enumerate(dict.fromkeys(item.context for item in benchmark.items if item.context))]
+    if not found: raise ValueError(f'{config.contexts_from} holds no text' if config.contexts_from else f'the prompts of {name} show no text of its training split as a whole')
+    return sample_contexts(found, config.contexts, config.seed)
+
 def read_target(
-    config: AdaptationConfig,  # target, contexts, task_type, seed
+    config: AdaptationConfig,  # target, contexts, contexts_from, task_type, seed
 ) -> TargetData:               # ValueError if it has no training split
     "The target of an experiment."
     spec, path = _place(config.target)
     test, train = (load_target(spec, split, path=path) for split in ('test', 'train'))
     name = spec.partition('=')[0]
-    texts = dict.fromkeys((item.context, item.group) for item in train.items if item.context)
-    seen, contexts = set(), []
-    for text, row in texts:
-        if text not in seen: contexts.append(Context(text, name, split='train', row=len(contexts), license='unknown'))
-        seen.add(text)
-    if not contexts: raise ValueError(f'the prompts of {name} show no text of its training split as a whole')
     golds = [item.gold for item in train.items]
     commonest = max(sorted(set(golds)), key=golds.count) if train.mode == 'rank' else -1
-    return TargetData(name, test, tuple(sample_contexts(contexts, config.contexts, config.seed)), _gold(train), config.task_type or TASK_TYPES.get(name, ''), commonest)
+    return TargetData(name, test, tuple(_texts(train, config, name)), _gold(train), config.task_type or TASK_TYPES.get(name, ''), commonest)
 
 # %% ../nbs/34_adaptation_data.ipynb #affd1fee
 @dataclass(frozen=True, slots=True)
@@ -121,16 +126,21 @@ class ArmData:
     "What one arm is trained on."
     name: str                            # of `ARMS`
     examples: tuple[Example, ...] = ()   # in random order
-    texts: tuple[Context, ...] = ()      # of tapt
+    texts: tuple[Context, ...] = ()      # read first: all of tapt, the first half of tapt_then_bonito
     available: int = 0                   # before all arms were made equal
     contexts: int = 0                    # texts of the target that it has seen
     reason: str = ''                     # why it is not run, '' if it is
     note: str = ''                       # what a reader must know
 
+    @property
+    def used(self) -> int:  # 0 for an arm that is not run
+        "Rows that are trained on."
+        return 0 if self.reason else len(self.examples) or len(self.texts)
+
+# %% ../nbs/34_adaptation_data.ipynb #dd57cb83
 def _shuffled(examples: Sequence[Example], seed: int) -> tuple[Example, ...]:
     return tuple(sorted(examples, key=lambda example: content_hash([seed, example.id])))
 
-# %% ../nbs/34_adaptation_data.ipynb #dd57cb83
 def generate_arm(
     name: str,                    # of the arm
     llm: str,                     # as in `open_llm`
@@ -161,7 +171,8 @@ def make_generator(
     own, lineage = target_sources(config.target), read_lineage()
     known = read_registry(demo_file('ctga.yaml') if config.templates == 'demo' else '')
     others = sorted({entry.name for entry in known if not {*named_sources(lineage, entry.name)} & own})
-    asked = ModelConfig(templates=config.templates, overrides=config.overrides, datasets='overrides' if config.overrides else ','.join(others), hidden=start.hidden, layers=start.layers, seed=config.seed)
+    asked = ModelConfig(templates=config.templates, overrides=config.overrides, datasets='overrides' if config.overrides else ','.join(others),
+                        rows=config.generator_rows, steps=config.generator_steps, hidden=config.generator_hidden or start.hidden, layers=start.layers, seed=config.seed)
     folder = (Path(place) if place else outputs_folder()/'starts')/f'generator-{content_hash(asdict(asked))}'
     if not (folder/'manifest.json').is_file():
         with open_run('bonito_generator', asdict(asked), out=folder, resume=(folder/'run.json').exists()) as run:
@@ -208,7 +219,7 @@ def gather_arms(
     folder, names, arms = Path(folder), config.arm_names, {}
     if 'tapt' in names: arms['tapt'] = ArmData('tapt', (), target.contexts, len(target.contexts), len(target.contexts))
     if 'rules' in names: arms['rules'] = generate_arm('rules', 'rules', config, target, folder/'rules')
-    if {'bonito', 'mixed'} & set(names):
+    if {'bonito', 'mixed', 'tapt_then_bonito'} & set(names):
         llm, ctga = (config.generator, '') if config.generator else make_generator(config, start, place)
         arms['bonito'] = generate_arm('bonito', llm, config, target, folder/'bonito', ctga=ctga)
     if 'prompted_llm' in names:
@@ -218,19 +229,25 @@ def gather_arms(
     return {name: arms[name] for name in ARMS if name in arms}
 
 # %% ../nbs/34_adaptation_data.ipynb #e955def8
+def _cut(arm: ArmData, size: int) -> ArmData:
+    if arm.reason or arm.texts: return replace(arm, examples=())
+    return replace(arm, examples=arm.examples[:size], contexts=arm.contexts and len({example.context for example in arm.examples[:size]}))
+
 def equalise(
-    arms: dict[str, ArmData],   # from `gather_arms`
-    config: AdaptationConfig,   # examples, least, which arms
+    arms: dict[str, ArmData],        # from `gather_arms`
+    config: AdaptationConfig,        # examples, least, which arms
+    texts: tuple[Context, ...] = (), # of the target, for tapt_then_bonito
 ) -> dict[str, ArmData]:        # those that are asked for; `examples` of one size
     "The arms with the same number of examples."
     found = {name: arm if arm.reason or arm.texts or arm.available >= config.least else replace(arm, reason=f'{arm.available} examples, and least is {config.least}') for name, arm in arms.items()}
     size = min([config.examples, *(arm.available for arm in found.values() if not arm.reason and not arm.texts)])
-    equal = {name: replace(arm, examples=arm.examples[:size], contexts=arm.contexts and len({example.context for example in arm.examples[:size]})) if not arm.reason and not arm.texts else replace(arm, examples=()) for name, arm in found.items()}
-    if 'mixed' in config.arm_names:
-        parts = [found[name] for name in ('bonito', 'dynosaur')]
-        missing = [part.name for part in parts if part.reason]
-        half = (*parts[0].examples[:size - size // 2], *parts[1].examples[:size // 2]) if not missing else ()
-        equal['mixed'] = ArmData('mixed', _shuffled(half, config.seed), (), sum(part.available for part in parts), len({example.context for example in half} - {''}), f'there is no {" and no ".join(missing)}' if missing else '')
+    equal = {name: _cut(arm, size) for name, arm in found.items()}
+    for name, parts in (('mixed', ('bonito', 'dynosaur')), ('tapt_then_bonito', ('bonito',))):
+        if name not in config.arm_names: continue
+        missing = [part for part in parts if found[part].reason]
+        halves = [found[part].examples[:(size + place) // len(parts)] for place, part in enumerate(parts)] if not missing else []
+        rows = _shuffled([example for half in halves for example in half], config.seed)
+        equal[name] = ArmData(name, rows, texts if name == 'tapt_then_bonito' else (), sum(found[part].available for part in parts), len({example.context for example in rows} - {''}), f'there is no {" and no ".join(missing)}' if missing else '')
     return {name: equal[name] for name in ARMS if name in equal and name in config.arm_names}
 
 # %% ../nbs/34_adaptation_data.ipynb #d9c0b9d8
@@ -242,6 +259,6 @@ def arms_table(
     "What each arm is trained on."
     rows = []
     for name, arm in arms.items():
-        used = len(arm.examples) or len(arm.texts)
-        rows.append((name, ARMS[name], arm.available, 0 if arm.reason else used, arm.contexts, 0 if arm.reason else steps, f'{steps * batch / used:.1f}' if used and not arm.reason else '–', f'not run: {arm.reason}' if arm.reason else arm.note))
+        epochs = f'{steps * batch / arm.used:.1f}' if arm.used and not (arm.texts and arm.examples) else '–'
+        rows.append((name, ARMS[name], arm.available, arm.used, arm.contexts, steps if arm.used else 0, epochs, f'not run: {arm.reason}' if arm.reason else arm.note))
     return pd.DataFrame(rows, columns=['arm', 'what it is trained on', 'available', 'examples', 'texts', 'steps', 'epochs', 'note'])

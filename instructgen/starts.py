@@ -122,6 +122,17 @@ class Start:
     title: str     # as tables name it
     small: bool    # made here from random weights
 
+# %% ../nbs/33_starts.ipynb #4697b800
+def text_training(
+    config: StartConfig,   # preset, seed
+    base: str,             # folder or hub id
+    steps: int,            # of the training
+) -> TrainConfig:          # format raw
+    "How a model reads raw text: every token is learnt, no prompt (Bonito's TAPT is the same on the target's texts)."
+    return preset(config.preset, model=base, format='raw', learn='all', steps=steps, max_source=0, max_target=384 if config.small else 1024, seed=config.seed,
+                  **({'warmup_ratio': .05} if config.small else {}))
+
+# %% ../nbs/33_starts.ipynb #a8932af4
 def _cached(place: Path, key: list, make: Callable[[Path], Any]) -> Path:  # place: of all starts
     folder = place/content_hash(key)
     if not (folder/'done').is_file():
@@ -130,38 +141,29 @@ def _cached(place: Path, key: list, make: Callable[[Path], Any]) -> Path:  # pla
         (folder/'done').touch()
     return folder
 
+def _hash_rows(rows: list[Example]) -> str: return content_hash([[row.instruction, row.input, row.output] for row in rows])
+
 def _title(path: str | Path, what: str) -> str:
     note = read_note(path)
     made = next((read_note(folder)['made'] for folder in (path, note.get('base', '')) if folder and 'made' in read_note(folder)), {})
     return f'{made["weights"] / 1e6:.1f}M {made["kind"]}, {what}' if made else f'{Path(str(path)).name}, {what}'
 
-# %% ../nbs/33_starts.ipynb #4697b800
-def text_training(
-    config: StartConfig,   # preset, seed
-    base: str,             # folder or hub id
-    steps: int,            # of the training
-) -> TrainConfig:
-    "How a model reads raw text: every token is learnt, no prompt (Bonito's TAPT is the same on the target's texts)."
-    return preset(config.preset, model=base, format='raw', learn='all', steps=steps, max_source=0, max_target=384 if config.small else 1024, seed=config.seed,
-                  **({'warmup_ratio': .05} if config.small else {}))
-
-# %% ../nbs/33_starts.ipynb #a8932af4
 def read_start(
     config: StartConfig,     # `text` and sizes
     place: str | Path = '',  # of all starts, '' for starts/ in the outputs folder
-) -> Start:
+) -> Start:                  # 'pretrained'
     "A model that has read text, and nothing else."
     if not config.small: return Start('pretrained', config.model, f'{config.model}, pretrained', False)
     place = Path(place) if place else outputs_folder()/'starts'
-    texts = raw_texts(config.text)
+    texts, (rows, _) = raw_texts(config.text), tuning_rows(config, place/'demo_rows')
     sizes = {name: getattr(config, name) for name in ('kind', 'hidden', 'layers', 'vocab', 'window', 'text_steps', 'seed', 'preset')}
     def make(folder: Path) -> None:
         if not (folder/'base'/NOTE).is_file():
             shutil.rmtree(folder/'base', ignore_errors=True)
-            words = [piece.text for piece in texts] + [f'{row.instruction}\n{row.output}' for row in tuning_rows(config, folder/'rows')[0]]
+            words = [piece.text for piece in texts] + [f'{row.instruction}\n{row.output}' for row in rows]
             make_tiny_model(words, folder/'base', config.kind, config.vocab, config.hidden, config.layers, config.window, ('<|input|>', '<|output|>'), config.seed)
         train(texts, text_training(config, str(folder/'base'), config.text_steps), folder/'model', resume=(folder/'model'/'train.json').is_file(), progress=False)
-    folder = _cached(place, ['pretrained', sizes, config.tuning, config.tuning_rows, sorted(target_sources(config.target)), content_hash([piece.text for piece in texts])], make)
+    folder = _cached(place, ['pretrained', sizes, content_hash([piece.text for piece in texts]), _hash_rows(rows)], make)
     return Start('pretrained', str(folder/'model'), f'{_title(folder/"base", "random start")}, {config.text_steps} steps of next token on {len(texts):,} pieces of {config.text}', True)
 
 # %% ../nbs/33_starts.ipynb #6814ffea
@@ -169,7 +171,7 @@ def task_training(
     config: StartConfig,   # preset, seed
     base: str,             # folder or hub id
     steps: int,            # of the training
-) -> TrainConfig:
+) -> TrainConfig:          # format bonito-target
     "How a model is trained on tasks: in the form of Bonito's target models."
     if not config.small: return preset(config.preset, model=base, format='bonito-target', steps=steps, seed=config.seed)
     return preset(config.preset, model=base, format='bonito-target', steps=steps, seed=config.seed, max_source=512, max_target=96, lr=1e-3, warmup_ratio=.05)
@@ -179,15 +181,15 @@ def tuned_start(
     config: StartConfig,     # `tuning` and steps
     first: Start,            # from `read_start`
     place: str | Path = '',  # of all starts, '' for starts/ in the outputs folder
-) -> Start:
+) -> Start:                  # 'instruction_tuned'
     "The same model after instructions of many kinds."
     if config.tuned_model: return Start('instruction_tuned', config.tuned_model, f'{config.tuned_model}, instruction-tuned', False)
     place = Path(place) if place else outputs_folder()/'starts'
+    rows, _ = tuning_rows(config, place/'demo_rows')
     def make(folder: Path) -> None:
-        train(tuning_rows(config, folder/'rows')[0], task_training(config, first.path, config.tuning_steps), folder/'model', resume=(folder/'model'/'train.json').is_file(), progress=False)
-    folder = _cached(place, ['tuned', weights_mark(first.path) or first.path, config.tuning, config.tuning_rows, sorted(target_sources(config.target)), config.tuning_steps, config.preset, config.seed], make)
-    rows = read_note(folder/'model').get('counts', {}).get('kept', 0)
-    return Start('instruction_tuned', str(folder/'model'), f'{first.title}, then {config.tuning_steps} steps on {rows:,} rows of {config.tuning}', first.small)
+        train(rows, task_training(config, first.path, config.tuning_steps), folder/'model', resume=(folder/'model'/'train.json').is_file(), progress=False)
+    folder = _cached(place, ['tuned', weights_mark(first.path) or first.path, _hash_rows(rows), config.tuning_steps, config.preset, config.seed], make)
+    return Start('instruction_tuned', str(folder/'model'), f'{first.title}, then {config.tuning_steps} steps on {len(rows):,} rows of {config.tuning}', first.small)
 
 # %% ../nbs/33_starts.ipynb #1377f949
 def make_starts(
