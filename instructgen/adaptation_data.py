@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 # %% ../nbs/34_adaptation_data.ipynb #43b822b1
 ARMS = {'zero_shot': 'the model as it is', 'tapt': 'next token on the texts of the target (task-adaptive pretraining)', 'rules': 'tasks that the embedded writer makes from the texts',
         'bonito': "tasks that Bonito's generator makes from the texts", 'prompted_llm': 'tasks that a prompted model makes from the texts',
-        'tapt_then_bonito': 'half of the steps on the texts, then half on the tasks of bonito', 'dynosaur': 'Dynosaur tasks from annotated sources of the domain, without the target', 'mixed': 'half of bonito, half of dynosaur', 'gold': "the target's own annotated rows: the ceiling"}
+        'tapt_then_bonito': 'half of the steps on the texts, then half on the tasks of bonito', 'dynosaur': 'Dynosaur tasks from annotated sources of the domain, without the target', 'mixed': 'half of bonito, half of dynosaur', 'gold': "the target's own annotated rows: the ceiling", 'majority': "no model: the training split's commonest answer, the floor"}
 
 @dataclass(frozen=True, slots=True)
 class AdaptationConfig:
