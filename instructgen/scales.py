@@ -95,12 +95,12 @@ def _here(device: str) -> float:  # GB of memory, 0 if nobody knows
 def describe_scale(
     name: str,            # of a scale
     config: TrainConfig,  # from `scale_training`
-    examples: Any,        # as `train` takes them, or their number
+    examples: Any,        # a list as `train` takes it, or their number
     timed: int = 0,       # steps to time before hours are promised; 0 for none
 ) -> tuple[TrainingPlan, str]:  # the plan; sentences that state memory, optimizer and time
     "What a training at a scale will take; MemoryError if weights, gradients and optimizer alone do not fit this machine."
     scale, shape = find_scale(name), model_shape(config.model)
-    plan = plan_training(config, len(examples) if not timed and not isinstance(examples, int) else examples, shape, 0, scale.device)
+    plan = plan_training(config, examples if isinstance(examples, int) else len(examples), shape, 0, scale.device)  # nothing is fetched
     held, room = sum(plan.memory[part] for part in ('weights', 'gradients', 'optimizer')) / 1e9, _here(scale.device)
     told = f'Optimizer: {config.optimizer}, {"all weights" if not config.lora_rank else f"an adapter of rank {config.lora_rank}"}, learning rate {config.lr:g}, {config.schedule}.'
     if timed and scale.device == 'cuda' and not room: raise MemoryError(f'scale {name} needs a GPU and there is none. {plan.text} {told}')
