@@ -1,0 +1,205 @@
+"""Adaptation: starts, arms, equality, contamination, resumption, the report."""
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from instructgen.adaptation import arm_differences, arm_scores, check_arms, findings, gains_table, main_metric, off_target, row_type, run_arm
+from instructgen.adaptation_data import ARMS, AdaptationConfig, ArmData, arms_table, dynosaur_arm, equalise, gather_arms, read_target
+from instructgen.benchmarks import Benchmark, Item
+from instructgen.predictions import Prediction, predictions_path, write_prediction
+from instructgen.records import Example
+from instructgen.report import run_report
+from instructgen.scores import read_scores
+from instructgen.sources import demo_folder
+from instructgen.starts import StartConfig, make_starts, raw_texts, target_sources, tuning_rows
+from instructgen.store import read_manifest
+
+TINY = StartConfig(hidden=32, layers=1, vocab=600, text_steps=2, tuning_steps=2, tuning_rows=60, target='demo')
+
+
+@pytest.fixture(scope='module')
+def target():
+    return read_target(AdaptationConfig())
+
+
+def test_demo_target_is_made_by_its_script(tmp_path: Path):
+    folder = demo_folder().with_name('demo_bonito')
+    subprocess.run([sys.executable, folder/'make_target.py', tmp_path], check=True)
+    for split in ('train', 'test'): assert (tmp_path/f'{split}.jsonl').read_bytes() == (folder/'target'/'data'/f'{split}.jsonl').read_bytes()
+
+
+def test_demo_target(target):
+    assert (len(target.benchmark.items), len(target.contexts), len(target.gold)) == (240, 160, 480)
+    assert set(Counter(item.gold for item in target.benchmark.items).values()) <= {78, 81}     # no label can be guessed
+    assert {example.output for example in target.gold} == {'Yes', 'No', 'Maybe'}
+    for row in (json.loads(line) for line in (demo_folder().with_name('demo_bonito')/'target'/'data'/'test.jsonl').read_text().splitlines()):
+        said = row['question'].split()[-1].strip('?')
+        if row['answer'] == 'yes': assert any(word.strip('?,.') in row['text'] for word in row['question'].split()[1:] if word[0].isupper() or word[0].isdigit()), (said, row)
+
+
+def test_starts_know_nothing_of_the_target(tmp_path: Path):
+    for spec, source in (('trail_statements=somewhere', 'trail_statements'), ('town_guide=somewhere', 'town_guide')):
+        kept, never = tuning_rows(replace(TINY, target=spec, tuning_rows=5000), tmp_path)
+        assert source not in {row.source for row in (*kept, *never)}
+        assert not {row.id for row in kept} & {row.id for row in never}
+        assert abs(len(never) / (len(kept) + len(never)) - .1) < .01
+    everything = tuning_rows(replace(TINY, target='', tuning_rows=5000), tmp_path)
+    assert {'trail_statements', 'town_guide'} <= {row.source for row in everything[0]}
+    assert target_sources('PubMedQA=x') & target_sources('pubmed_qa=x')
+
+
+def test_starts_are_made_once_and_by_what_made_them(tmp_path: Path):
+    first = make_starts(TINY, place=tmp_path)
+    before = {name: Path(start.path, 'model.safetensors').stat().st_mtime_ns for name, start in first.items()}
+    again = make_starts(TINY, place=tmp_path)
+    assert {name: Path(start.path, 'model.safetensors').stat().st_mtime_ns for name, start in again.items()} == before
+    other = make_starts(replace(TINY, tuning_steps=3), place=tmp_path)
+    assert other['pretrained'].path == first['pretrained'].path and other['instruction_tuned'].path != first['instruction_tuned'].path
+    assert '2 steps of next token' in first['pretrained'].title and 'random start' in first['instruction_tuned'].title
+
+
+def test_an_interrupted_start_goes_on(tmp_path: Path):
+    start = make_starts(TINY, ('pretrained',), tmp_path)['pretrained']
+    folder = Path(start.path).parent
+    weights = (folder/'model'/'model.safetensors').read_bytes()
+    (folder/'done').unlink()                                        # killed after training
+    assert (Path(make_starts(TINY, ('pretrained',), tmp_path)['pretrained'].path)/'model.safetensors').read_bytes() == weights
+
+
+def test_raw_texts_refuse_an_empty_place(tmp_path: Path):
+    with pytest.raises(ValueError, match='no text in'): raw_texts(str(tmp_path))
+
+
+@pytest.mark.parametrize('changes, words', [({'arms': 'tpat'}, "no arm 'tpat'"), ({'least': 0}, 'least is 0'), ({'examples': 10}, 'examples 10'), ({'target': 'pubmed_qa'}, 'want NAME=PLACE'),
+                                            ({'target': 'pubmedqa=x'}, 'did you mean pubmed_qa')])
+def test_wrong_wishes(changes: dict, words: str):
+    with pytest.raises(ValueError, match=words): read_target(AdaptationConfig(**changes))
+
+
+def test_a_target_without_a_training_split(tmp_path: Path):
+    folder = tmp_path/'t'
+    (folder/'data').mkdir(parents=True)
+    (folder/'data'/'test.jsonl').write_text((demo_folder().with_name('demo_bonito')/'target'/'data'/'test.jsonl').read_text())
+    with pytest.raises((ValueError, FileNotFoundError), match='train'): read_target(AdaptationConfig(target=f'pubmed_qa={folder}'))
+
+
+def test_all_arms_of_the_demo(target, tmp_path: Path):
+    config = AdaptationConfig(least=50, generator_rows=5, generator_steps=2, generator_hidden=32)
+    arms = gather_arms(config, TINY, target, tmp_path/'data', tmp_path/'starts')
+    assert arms['rules'].available > 50 and arms['dynosaur'].available > 1000 and arms['prompted_llm'].reason
+    assert {example.context for example in arms['rules'].examples} <= {context.text for context in target.contexts}
+    checked, found = check_arms(arms, [target.benchmark])
+    assert 470 <= checked['gold'].available <= 480 and checked['rules'].available <= arms['rules'].available      # a few notices of both splits are alike by chance
+    assert found['gold']['dropped'] == 480 - checked['gold'].available
+    equal = equalise(checked, config, target.contexts)
+    sizes = {name: len(arm.examples) for name, arm in equal.items() if not arm.reason and not arm.texts}
+    assert len(set(sizes.values())) == 1 and set(sizes) == {'rules', 'dynosaur', 'gold'}, sizes
+    assert 'bonito' in equal['mixed'].reason and 'least is 50' in equal['bonito'].reason          # two steps teach a generator nothing
+    table = arms_table(equal, 10, 16).set_index('arm')
+    assert table.steps['bonito'] == 0 and table.steps['gold'] == 10 and table.note['prompted_llm'].startswith('not run')
+    assert list(equal) == [name for name in ARMS if name in equal]
+
+
+def test_halves():
+    rows = {name: tuple(Example(f'{name}{number}', 'ask', '', 'answer', context=f'text {number}') for number in range(30)) for name in ('bonito', 'dynosaur')}
+    arms = {name: ArmData(name, examples, available=30) for name, examples in rows.items()}
+    equal = equalise(arms, AdaptationConfig(arms='mixed,bonito,tapt_then_bonito', examples=21, least=5), ())
+    assert {name: len(arm.examples) for name, arm in equal.items()} == {'bonito': 21, 'tapt_then_bonito': 21, 'mixed': 21}
+    assert Counter(example.id.rstrip('0123456789') for example in equal['mixed'].examples) == {'bonito': 10, 'dynosaur': 11}
+    assert equal['tapt_then_bonito'].examples != () and set(equal['tapt_then_bonito'].examples) == set(equal['bonito'].examples)
+
+
+def test_dynosaur_leaves_the_target_out(target, tmp_path: Path):
+    made = dynosaur_arm(AdaptationConfig(target='support_tickets=x', examples=300), target, tmp_path)
+    assert 'support_tickets' not in {example.source for example in made.examples} and 'left out: support_tickets' in made.note
+    assert len(Counter(example.task_id for example in made.examples)) > 10
+
+
+@pytest.mark.parametrize('name, kept', [('dynosaur', 1), ('rules', 2)])
+def test_sources_count_for_dynosaur_only(name: str, kept: int):
+    asked = Benchmark('asked', tuple(Item(f'{number}', f'{word} of the seven bridges over the river is the oldest one that still stands today?', references=('none',), source='boolq') for number, word in enumerate(('Which', 'How many'))), ('rouge_l',))
+    rows = (Example('a', 'Is this so?', 'some text of another kind', 'yes', source='super_glue', config='boolq', split='train'), Example('b', 'And this?', 'more text', 'no', source='own', split='train'))
+    clean, found = check_arms({name: ArmData(name, rows, available=2)}, [asked])
+    assert len(clean[name].examples) == kept == clean[name].available
+    assert found[name]['benchmarks']['asked']['flagged_rows']['lineage'] == 1
+
+
+def test_row_types_of_p3(shared_data: Path):
+    from instructgen.training_sets import read_training_set
+    found = Counter(row_type(row) for row in read_training_set(f'p3:{shared_data}/p3/t0_train_50k_by_template.jsonl.xz') if isinstance(row, Example))
+    assert found['exqa'] > 8000 and found['topic_class'] == 2000 and found['qg'] > 1500
+
+
+def test_off_target_tasks_are_even_and_of_other_types(target, tmp_path: Path):
+    first, = off_target(TINY, target, items=60, place=tmp_path)
+    again, = off_target(TINY, target, items=60, place=tmp_path)
+    assert first.id == again.id and len(first.items) == 60
+    counts = Counter(item.task for item in first.items)
+    assert target.task_type not in {item.category for item in first.items} and max(counts.values()) - min(counts.values()) <= 3
+
+
+def test_findings_say_when_nothing_was_shown():
+    gap = {'benchmark': 'b', 'metric': 'macro_f1', 'start': 'pretrained', 'arm': 'bonito', 'other': 'zero_shot', 'difference': .01, 'low': -.02, 'high': .04, 'n': 9, 'verdict': 'no difference shown'}
+    told = findings([gap], [Benchmark('b', (Item('1', 'x', references=('y',)),), ('rouge_l',))])
+    assert told == ['pretrained start, on the target, against the model as it was: no difference shown: bonito (+1.0).']
+
+
+def test_a_killed_arm_goes_on(target, tmp_path: Path):
+    """kill -9 in the middle of an arm, then again: the same predictions as without."""
+    start = make_starts(TINY, ('pretrained',), tmp_path/'starts')['pretrained']
+    few = replace(target.benchmark, items=target.benchmark.items[:60])
+    script = ("import sys, os\nfrom pathlib import Path\nfrom dataclasses import replace\nfrom instructgen.adaptation_data import AdaptationConfig, ArmData, read_target\nfrom instructgen.adaptation import run_arm\n"
+              "import instructgen.predictions as p\nfrom instructgen.starts import Start, StartConfig\n"
+              f"start = Start('pretrained', {start.path!r}, 'x', True)\ntarget = read_target(AdaptationConfig())\nfew = replace(target.benchmark, items=target.benchmark.items[:60])\n"
+              "count = 0\nwrite = p.write_prediction\n"
+              "def die(one):\n    global count\n    count += 1\n    if count == 21: os.kill(os.getpid(), 9)\n    return write(one)\n"
+              "p.write_prediction = die\n"
+              f"run_arm(start, ArmData('gold', target.gold[:40]), [few], {TINY!r}, 3, sys.argv[1])\n")
+    done = subprocess.run([sys.executable, '-c', script, str(tmp_path/'killed')], capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr[-2000:]
+    run_arm(start, ArmData('gold', target.gold[:40]), [few], TINY, 3, tmp_path/'killed')
+    run_arm(start, ArmData('gold', target.gold[:40]), [few], TINY, 3, tmp_path/'whole')
+    first, second = (predictions_path(tmp_path/name, few.name).read_bytes() for name in ('killed', 'whole'))
+    ours, theirs = (list(map(json.loads, text.splitlines())) for text in (first, second))
+    assert [one['id'] for one in ours] == [one['id'] for one in theirs] and len(ours) == 60
+    for one, other in zip(ours, theirs): assert one['nats'] == pytest.approx(other['nats'], abs=1e-4)   # other batches, other roundings
+    assert not (tmp_path/'killed'/'model').exists()                # the weights are given back
+
+
+def test_scores_and_gains(target, tmp_path: Path):
+    def write(arm: str, right: float) -> None:
+        path = predictions_path(tmp_path/f'pretrained-{arm}', target.benchmark.name)
+        path.parent.mkdir(parents=True)
+        path.write_text(''.join(write_prediction(Prediction(item.id, nats=tuple(-1. if (place == item.gold) == (number % 100 < right * 100) else -2. for place in range(3)), tokens=(2, 2, 2))) for number, item in enumerate(target.benchmark.items)))
+    write('zero_shot', .4)
+    write('gold', .8)
+    from instructgen.starts import Start
+    starts = {'pretrained': Start('pretrained', 'x', 'a model', False)}
+    rows = arm_scores(tmp_path, starts, ('zero_shot', 'gold'), [target.benchmark], target.commonest)
+    assert {row.arm for row in rows} == {'majority', 'zero_shot', 'gold'} and {row.scale for row in rows} == {'tiny'}
+    gaps = arm_differences(tmp_path, starts, ('zero_shot', 'gold'), [target.benchmark])
+    assert [gap['verdict'] for gap in gaps] == ['better'] and .2 < gaps[0]['low'] < gaps[0]['difference'] < gaps[0]['high']
+    table = gains_table(rows, gaps, [target.benchmark])
+    assert list(table.arm) == ['majority', 'zero_shot', 'gold'] and table.gain[2].startswith('+')
+    assert main_metric(target.benchmark) == 'macro_f1'
+
+
+def test_report(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
+    settings = dict(arms='zero_shot,tapt,rules,gold,majority,tapt_then_bonito', hidden=32, layers=1, text_steps=2, tuning_steps=2, steps=4, least=50, off_items=8, tuning_rows=60, generator_rows=5, generator_steps=2, generator_hidden=32)
+    folder = run_report('adaptation', out=str(tmp_path/'run'), **settings)
+    manifest, rows = read_manifest(folder), read_scores(folder)
+    assert manifest['status'] == 'complete' and {row.start for row in rows} == {'none', 'pretrained', 'instruction_tuned'}
+    assert {row.arm for row in rows} == {'majority', 'zero_shot', 'tapt', 'rules', 'gold'} and set(manifest['not_run']) == {'tapt_then_bonito'}
+    page = (folder/'report.html').read_text()
+    for words in ('What this does not show', 'random weights', 'Gain and change', 'no difference shown'): assert words in page
+    comparisons = json.loads((folder/'scores.json').read_text())['comparisons']
+    assert {'benchmark', 'metric', 'arm', 'other', 'difference', 'low', 'high', 'n', 'start'} <= set(comparisons[0])
+    before = {path: path.stat().st_mtime_ns for path in folder.glob('arms/*/predictions/*.jsonl')}
+    run_report('adaptation', out=str(folder), resume=True)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob('arms/*/predictions/*.jsonl')} == before
