@@ -21,7 +21,7 @@ def folders(package: str, root: str) -> dict[str, str]:
 
 
 reports = folders('instructgen.reports', 'nbs/reports')
-demo = {**folders('instructgen.demo', 'nbs/demo'), **folders('instructgen.demo_bonito', 'nbs/demo_bonito')}
+demo = {**folders('instructgen.demo', 'nbs/demo'), **folders('instructgen.demo_bonito', 'nbs/demo_bonito'), **folders('instructgen.demo_eval', 'nbs/demo_eval')}
 extras = {'dev': settings['dev_requirements'].split(), 'docs': settings['docs_requirements'].split(),
           'documents': ['pypdf>=5', 'python-docx>=1.1', 'beautifulsoup4>=4.12', 'lxml>=5'],
           'embeddings': ['sentence-transformers>=3'], 'gpu': ['bitsandbytes>=0.45', 'vllm>=0.8']}

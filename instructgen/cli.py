@@ -31,15 +31,12 @@ def join_pairs(
 # %% ../nbs/50_cli.ipynb #64bf5ca6
 def read_parameters(
     pairs: list[str],  # each NAME=VALUE
-    file: str = '',    # YAML file of a mapping; pairs win over it
+    file: str = '',    # YAML file of a mapping, or the name of one that comes with the package; pairs win over it
+    report: str = '',  # that the file must be for, '' for any
 ) -> dict[str, Any]:   # name -> value as text, or as YAML typed it
     "The parameters of a command line and of a file together."
-    found: dict[str, Any] = {}
-    if file:
-        import yaml
-        try: found = yaml.safe_load(Path(file).read_text(encoding='utf-8')) or {}
-        except yaml.YAMLError as error: raise ValueError(f'{file} is no YAML: {error}') from None
-        if not isinstance(found, dict): raise ValueError(f'{file} holds a {type(found).__name__}, want a mapping of parameters to values')
+    from instructgen.parameter_files import read_parameter_file
+    found: dict[str, Any] = dict(read_parameter_file(file, report).parameters) if file else {}
     for pair in pairs:
         name, equals, value = pair.partition('=')
         if not equals: raise ValueError(f'parameter {pair!r} has no value; write -p {pair} VALUE')
@@ -50,13 +47,13 @@ def read_parameters(
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help='Instruction-tuning data from datasets and documents that already exist.')  # the command and its subcommands
 
 # %% ../nbs/50_cli.ipynb #66c0da67
-ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset', 'bonito_data': 'instructgen.bonito.config:estimate_bonito'}  # report -> function(parameters) -> dict
+ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset', 'bonito_data': 'instructgen.bonito.config:estimate_bonito', 'evaluation': 'instructgen.scoring:estimate_evaluation'}  # report -> function(parameters) -> dict
 
 @app.command('run')
 def run_command(
     report: Annotated[str, typer.Argument(help='name of a report, or path of a notebook; see: instructgen reports')],
     parameter: Annotated[list[str] | None, typer.Option('-p', '--parameter', metavar='NAME VALUE', help='a parameter of the report, as `instructgen reports REPORT` lists them; may be repeated')] = None,
-    file: Annotated[str, typer.Option('-f', '--file', help='YAML file of parameters')] = '',
+    file: Annotated[str, typer.Option('-f', '--file', help='YAML file of parameters, or the name of one that comes with the package, such as table1')] = '',
     out: Annotated[str, typer.Option(help='run folder; default outputs/REPORT-YYYYMMDD-HHMMSS')] = '',
     resume: Annotated[bool, typer.Option('--resume', help='go on with the run in --out')] = False,
     estimate: Annotated[bool, typer.Option('--estimate', help='send nothing; tell calls, tokens, money, ledger hits')] = False,
@@ -64,7 +61,7 @@ def run_command(
     "Execute a report and tell where its page lies."
     from instructgen.report import check_parameters, run_report
     from instructgen.store import new_folder
-    given = check_parameters(report, read_parameters(parameter or [], file))
+    given = check_parameters(report, read_parameters(parameter or [], file, report))
     if estimate and resume:
         from instructgen.store import read_run
         given = {**read_run(out)['parameters'], **given}
