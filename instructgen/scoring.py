@@ -10,7 +10,7 @@ __all__ = ['LABEL_METRICS', 'LAST_WORDS', 'Said', 'EvaluationConfig', 'demo_benc
 
 # %% ../nbs/34_scoring.ipynb #35f2d4be
 import json
-import random
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,7 +41,7 @@ from .training_sets import parse_spec, read_training_set, recognise
 class EvaluationConfig:
     "Everything that an evaluation can be asked for."
     model: str = ''              # as in `open_llm`, several joined by commas; '' for none
-    answers: str = ''            # kept answers, NAME=FILE joined by commas
+    answers: str = ''            # kept answers, NAME=FILE joined by commas, or a folder of files
     benchmarks: str = 'demo'     # as in `load_benchmark`, joined by commas
     instances: int = 0           # of a task at most, 0 for the benchmark's own number
     examples: int = 0            # positive examples that a Super-NI task shows
@@ -66,7 +66,7 @@ class EvaluationConfig:
             if getattr(self, name) < 0: raise ValueError(f'{name} is {getattr(self, name)}, want 0 or more')
         for name in comma_list(self.metrics): find_metric(name)
         if not comma_list(self.benchmarks): raise ValueError('benchmarks is empty, want FORM:PLACE, the path of a file, or demo')
-        if wrong := [text for text in comma_list(self.answers) if not all(text.partition('='))]: raise ValueError(f'answers has {wrong[0]!r}, want NAME=FILE')
+        if wrong := [text for text in comma_list(self.answers) if not all(text.partition('=')) and not Path(text).is_dir()]: raise ValueError(f'answers has {wrong[0]!r}, want NAME=FILE or a folder')
         if not (self.model or self.answers or self.baselines): raise ValueError('nobody answers: give model or answers, or leave baselines on')
 
 # %% ../nbs/34_scoring.ipynb #4edc487f
@@ -164,6 +164,18 @@ def keep_answers(
 # %% ../nbs/34_scoring.ipynb #072c24db
 _RULES = {'commonest answer': 'the commonest right answer of the task', 'last words': f'the last {LAST_WORDS} words of the question', 'nearest sentence': 'the sentence of the text that shares most words with the question'}
 
+def _answer_files(text: str) -> list[tuple[str, str]]:  # name, file; those of a folder are called by their names without what all share
+    found = []
+    for part in comma_list(text):
+        if all(part.partition('=')) and not Path(part).is_dir(): found.append((part.partition('=')[0].strip(), part.partition('=')[2].strip())); continue
+        files = sorted(path for path in Path(part).iterdir() if path.is_file() and not path.name.startswith('.'))
+        if not files: raise ValueError(f'answers: the folder {part!r} is empty')
+        names = [path.name.partition('.')[0] for path in files]
+        shared = os.path.commonprefix([name[::-1] for name in names])[::-1] if len(names) > 1 else ''
+        cut = min((place for place in map(shared.find, '_-. ') if place >= 0), default=len(shared))  # at a joint, not within a word
+        found += [(name.removesuffix(shared[cut:]) or name, str(path)) for name, path in zip(names, files)]
+    return found
+
 def _fitting(name: str, file: str, benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, dict[str, str]]:
     if not Path(file).is_file(): raise FileNotFoundError(f'answers of {name}: there is no file {file!r}')
     fits, reasons = [], []
@@ -186,8 +198,7 @@ def answer_systems(
         if (path := predictions_path(system.folder, benchmark.name)) in done: raise ValueError(f'{name!r} answers {benchmark.name} twice, or is called like another system: choose another name')
         done.add(path)
         keep_answers(system, benchmark, predictions)
-    for part in comma_list(config.answers):
-        name, _, file = part.partition('=')
+    for name, file in _answer_files(config.answers):
         benchmark, answers = _fitting(name, file, benchmarks)
         keep(name, 'answers', f'kept answers, {Path(file).name}', benchmark, [Prediction(item.id, answers[item.id]) for item in benchmark.items])
     for benchmark in benchmarks if config.baselines else ():

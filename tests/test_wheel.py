@@ -24,7 +24,7 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_holds_what_an_installed_package_needs(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {f'instructgen/reports/{path.name}' for path in (ROOT/'nbs'/'reports').glob('*.ipynb')} <= set(names)
-    for folder in ('demo', 'demo_bonito'):
+    for folder in ('demo', 'demo_bonito', 'demo_eval'):
         demo = {f'instructgen/{path.relative_to(ROOT/"nbs").as_posix()}' for path in (ROOT/'nbs'/folder).rglob('*') if path.is_file() and '__pycache__' not in path.parts}
         assert len(demo) > 20 and demo <= set(names)
     assert {'instructgen/dynosaur/en.yaml', 'instructgen/dynosaur/de.yaml', 'instructgen/bonito/en.yaml', 'instructgen/bonito/ctga.yaml', 'instructgen/bonito/task_types.yaml'} <= set(names)
