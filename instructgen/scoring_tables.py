@@ -90,8 +90,13 @@ def overlap_pairs(
     most: int = 12,            # pairs
 ) -> pd.DataFrame:             # benchmark, item, check, training row, share, words in common
     "The items that were found most fully, with the words."
-    pairs = [{'benchmark': name, 'item': pair['item'], 'check': pair['check'], 'training row': f"{pair['source']} {pair['id']}".strip(), 'share': pair['share'], 'words in common': pair['text'][:200]} for name, one in found.get('benchmarks', {}).items() for pair in one['pairs']]
-    return pd.DataFrame(sorted(pairs, key=lambda pair: -pair['share'])[:most], columns=['benchmark', 'item', 'check', 'training row', 'share', 'words in common'])
+    best: dict[tuple, dict[str, Any]] = {}  # an item may be found in a row by several checks
+    for name, one in found.get('benchmarks', {}).items():
+        for pair in one['pairs']:
+            shown = {'benchmark': name, 'item': pair['item'], 'check': pair['check'], 'training row': f"{pair['source']} {pair['id']}".strip(), 'share': pair['share'], 'words in common': pair['text'][:200]}
+            key = (name, pair['item'], pair['row'])
+            if key not in best or best[key]['share'] < pair['share']: best[key] = shown
+    return pd.DataFrame(sorted(best.values(), key=lambda pair: -pair['share'])[:most], columns=['benchmark', 'item', 'check', 'training row', 'share', 'words in common'])
 
 # %% ../nbs/34_scoring_tables.ipynb #04a63d32
 def main_metrics(
