@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LABEL_METRICS', 'LAST_WORDS', 'Said', 'EvaluationConfig', 'demo_benchmarks', 'open_benchmarks', 'nearest_sentence',
            'baseline_predictions', 'System', 'keep_answers', 'answer_systems', 'open_asked', 'model_title',
-           'ask_models', 'asking_notice', 'read_said', 'training_examples', 'check_training', 'all_scores',
-           'all_differences', 'estimate_evaluation']
+           'check_ranking', 'ask_models', 'asking_notice', 'read_said', 'training_examples', 'check_training',
+           'all_scores', 'all_differences', 'estimate_evaluation']
 
 # %% ../nbs/34_scoring.ipynb #35f2d4be
 import json
@@ -228,6 +228,16 @@ def model_title(
     shown = [llm.name, *([f'{size / 1e9:.1f}B weights' if size >= 1e9 else f'{size / 1e6:.2g}M weights' if size < 1e8 else f'{size / 1e6:.0f}M weights', made] if size else []), *filter(None, (about.get('device', ''), about.get('dtype', '')))]
     return ', '.join(shown)
 
+# %% ../nbs/34_scoring.ipynb #af68612c
+def check_ranking(
+    config: EvaluationConfig,         # `model`, `match`
+    benchmarks: Sequence[Benchmark],  # that are asked
+) -> None:                            # TypeError names the alternative
+    "Refuse models that cannot rank where options are to be ranked."
+    ranked = sum(len(benchmark.items) for benchmark in benchmarks if benchmark.mode == 'rank' and not config.match)
+    unable = [spec for spec in comma_list(config.model) if spec.partition(':')[0] != 'local']
+    if ranked and unable: raise TypeError(f'{unable[0]} does not tell how likely an answer is, and {ranked:,} items have options: give match True, which lets it write')
+
 # %% ../nbs/34_scoring.ipynb #a809dfe4
 def _short(spec: str, before: Iterable[str]) -> str:  # a name that no system has yet
     name = Path(spec.partition(':')[2].partition('?')[0].partition('@http')[0]).name or spec
@@ -240,6 +250,7 @@ def ask_models(
     taken: Sequence[str] = (),        # names that other systems have
 ) -> tuple[list[System], str]:        # in their order; what stopped them, '' if nothing did
     "Ask the models everything."
+    check_ranking(config, benchmarks)
     systems, budget, stopped = [], None, ''
     for spec in comma_list(config.model):
         with open_asked(config, spec, folder, budget) as llm:
@@ -342,6 +353,7 @@ def estimate_evaluation(
     "Calls, tokens, money and ledger hits that an evaluation would need."
     config = replace(from_parameters(EvaluationConfig, parameters), budget_calls=None, budget_tokens=None, budget_money=None)
     benchmarks, known, money = open_benchmarks(config), {}, []
+    check_ranking(config, benchmarks)
     for benchmark in benchmarks: known[benchmark.name] = f'{len(benchmark.items):,} items'
     for spec in comma_list(config.model):
         calls = hits = prompt = answer = ranked = 0
@@ -354,7 +366,6 @@ def estimate_evaluation(
                 needed = estimate(llm, (Request(text, item.id, purpose='evaluate') for text, item in asked if text), sampling)
                 calls, hits, prompt, answer = calls + needed.calls, hits + needed.hits, prompt + needed.prompt_tokens, answer + needed.completion_tokens
                 money.append(needed.money)
-        if ranked and weights is None: raise TypeError(f'{spec} does not tell how likely an answer is, and {ranked:,} items have options: give match True, which lets it write')
         known |= {f'{spec}: calls': f'{calls:,}, and {hits:,} answers in the ledger', f'{spec}: tokens': f'{prompt:,} of prompts, at most {answer:,} of answers', **({f'{spec}: items to rank': f'{ranked:,}'} if ranked else {})}
     local = all(spec.partition(':')[0] in ('local', 'vllm', 'rules', 'recorded') for spec in comma_list(config.model))
     return known | {'money': 'none, all runs on this machine' if local else 'unknown: give price_in and price_out' if None in money else f'${sum(money):.4f} at most'}
