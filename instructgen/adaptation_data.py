@@ -52,6 +52,7 @@ class AdaptationConfig:
     examples: int = 800         # of an arm at most
     least: int = 100            # an arm with fewer is not run
     draws: int = 2              # tasks a text that are asked for
+    rules: str = 'published'    # which generated tasks are kept: 'published' (those that can be read, as in the paper) or 'careful'
     generator: str = ''         # Bonito's generator, as in `open_llm`; '' trains a small one on `templates`
     templates: str = 'demo'     # of the small generator, as in `load_templates`
     overrides: str = ''         # of the small generator: where the rows of the templates' datasets lie
@@ -201,8 +202,8 @@ def dynosaur_arm(
     by_task: dict[str, list[Example]] = {}
     for row in read_examples(folder).to_pylist(): by_task.setdefault(row['task_id'], []).append(Example(**row))
     queues, made = [list(_shuffled(examples, config.seed)) for _, examples in sorted(by_task.items())], []
-    while queues and len(made) < config.examples:
-        made += [queue.pop() for queue in queues][:config.examples - len(made)]
+    while queues and len(made) < 3 * config.examples:  # more than are used, since some may overlap with an evaluation
+        made += [queue.pop() for queue in queues][:3 * config.examples - len(made)]
         queues = [queue for queue in queues if queue]
     names = sorted({card.source for card in cards} - {card.source for card in left})
     return ArmData('dynosaur', _shuffled(made, config.seed), (), sum(map(len, by_task.values())), 0, '', f'{len(by_task)} tasks of {len({card.source for card in left})} sources' + (f'; left out: {", ".join(names)}' if names else ''))
@@ -239,8 +240,8 @@ def equalise(
     texts: tuple[Context, ...] = (), # of the target, for tapt_then_bonito
 ) -> dict[str, ArmData]:        # those that are asked for; `examples` of one size
     "The arms with the same number of examples."
-    found = {name: arm if arm.reason or arm.texts or arm.available >= config.least else replace(arm, reason=f'{arm.available} examples, and least is {config.least}') for name, arm in arms.items()}
-    size = min([config.examples, *(arm.available for arm in found.values() if not arm.reason and not arm.texts)])
+    found = {name: arm if arm.reason or arm.texts or len(arm.examples) >= config.least else replace(arm, reason=f'{len(arm.examples)} examples, and least is {config.least}') for name, arm in arms.items()}
+    size = min([config.examples, *(len(arm.examples) for arm in found.values() if not arm.reason and not arm.texts)])
     equal = {name: _cut(arm, size) for name, arm in found.items()}
     for name, parts in (('mixed', ('bonito', 'dynosaur')), ('tapt_then_bonito', ('bonito',))):
         if name not in config.arm_names: continue
