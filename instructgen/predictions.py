@@ -124,7 +124,7 @@ def write_prediction(
 ) -> str:                    # with the end of line
     "A prediction as a line of JSON."
     values = {name: value for name, value in asdict(prediction).items() if value not in ('', (), 0) and (name, value) != ('finish', 'stop')}
-    return json.dumps(values if len(values) > 1 else {**values, 'text': ''}, ensure_ascii=False) + '\n'
+    return json.dumps(values if {'text', 'nats', 'error'} & set(values) else {**values, 'text': ''}, ensure_ascii=False) + '\n'
 
 # %% ../nbs/32_predictions.ipynb #b3a956e8
 def _read_line(line: bytes) -> Prediction:  # TypeError or ValueError says what is wrong
