@@ -28,7 +28,7 @@ class Scale:
 
 SCALES = {scale.name: scale for scale in (
     Scale('tiny', 'a small model from random weights, on a processor, in minutes', {'t5': 'tiny', 'llama': 'tiny', 'adapt': 'tiny'},
-          {'lr': 1e-3, 'schedule': 'constant', 'warmup_ratio': .05, 'max_source': 384, 'max_target': 96}, 'cpu'),
+          {'lr': 1e-3, 'schedule': 'constant', 'warmup_ratio': 0., 'warmup_steps': 10, 'max_source': 384, 'max_target': 96}, 'cpu'),
     Scale('one_gpu', 'a pretrained model of 0.5 to 3 billion weights with an adapter, on one card of 24 GB', {'t5': 'dynosaur-t5-3b', 'llama': 'dynosaur-llama-7b', 'adapt': 'bonito-target'},
           {'lora_rank': 16, 'lora_alpha': 32., 'lora_dropout': .05, 'lora_targets': 'all-linear', 'lr': 2e-4, 'schedule': 'constant', 'warmup_steps': 50, 'batch': 16, 'epochs': 2.,
            'max_source': 1024, 'max_target': 256, 'checkpointing': True, 'batch_tokens': 8192}, 'cuda', 24.),
