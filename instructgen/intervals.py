@@ -108,11 +108,18 @@ def f1_interval(
 @dataclass(frozen=True, slots=True)
 class Difference:
     "What is known of the difference between two systems."
-    difference: float  # mean of the first less mean of the second
-    low: float         # lower end of its 95 % interval
+    value: float       # the first less the second
+    low: float         # lower end of its 95 % interval, nan if there is too little to draw from
     high: float        # upper end
     below: float       # share of draws below 0, those of exactly 0 counted half: near 0 or 1 if the sign is sure
     n: int             # pairs
+    metric: str = ''   # what was compared
+    over: str = ''     # what was drawn: 'task' or 'group' (a row with all its prompts)
+
+    @property
+    def verdict(self) -> str:  # 'better', 'worse' or 'no difference shown'
+        "What the interval allows to say of the first."
+        return 'better' if self.low > 0 else 'worse' if self.high < 0 else 'no difference shown'
 
 # %% ../nbs/08_intervals.ipynb #e6b794ea
 def paired_bootstrap(

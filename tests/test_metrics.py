@@ -426,9 +426,9 @@ def test_paired_comparison():
     hard = [chance.random() for _ in range(200)]                          # what both share
     first, second = [value + chance.gauss(.02, .05) for value in hard], [value + chance.gauss(0, .05) for value in hard]
     found = paired_bootstrap(first, second)
-    assert 0 < found.low < found.difference < found.high and found.below < .01 and found.n == 200
+    assert 0 < found.low < found.value < found.high and found.below < .01 and found.n == 200
     back = paired_bootstrap(second, first)
-    assert (back.difference, back.low, back.high) == pytest.approx((-found.difference, -found.high, -found.low), abs=1e-3) and back.below > .99
+    assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low), abs=1e-3) and back.below > .99
     with pytest.raises(ValueError, match='no items'): paired_bootstrap([], [])
     assert math.isnan(paired_bootstrap([1.], [0.]).low)
 
