@@ -31,7 +31,7 @@ from .presets import TrainConfig
 from .prompts import read_note, text_example
 from .records import Example, content_hash
 from .scores import ScoreRow
-from .starts import Start, StartConfig, task_training, text_training, tuning_rows
+from .starts import Start, StartConfig, short_place, task_training, text_training, tuning_rows
 from .store import atomic_path
 from .super_ni import load_super_ni
 from .train import train
@@ -72,7 +72,7 @@ def off_target(
         found.append(replace(whole, items=_evenly(whole.items, items, start.seed)))
     rows = [row for row in tuning_rows(start, Path(place)/'off_target')[1] if row.output.strip() and row_type(row) not in ('', target.task_type)]
     made = tuple(Item(row.id, row.instruction, row.input, (row.output,), task=row.task_id or row.source, category=row_type(row), source=row.source, context=row.context if row.context in row.instruction else '') for row in rows)
-    if made: found.append(Benchmark(f'held-out instructions of {start.tuning if start.tuning == "demo" else Path(start.tuning.partition(":")[2] or start.tuning).name}', _evenly(made, items, start.seed), ('rouge_l', 'exact_match'), max_tokens=32, note=f'of other types than {target.task_type}'))
+    if made: found.append(Benchmark(f'held-out instructions of {short_place(start.tuning)}', _evenly(made, items, start.seed), ('rouge_l', 'exact_match'), max_tokens=32, note=f'of other types than {target.task_type}'))
     return found
 
 def _evenly(items: Sequence[Item], most: int, seed: int) -> tuple[Item, ...]:  # of all tasks in turn, by hash
