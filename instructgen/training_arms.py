@@ -255,7 +255,7 @@ def _join(name: str, parts: Sequence[Candidates], tasks: int, config: TrainingCo
     rows = tuple(replace(row, task_id=f'{part}:{task_of(row)}') for part in equal.training for row in equal.training[part])
     keys = ('set_tasks', 'set_examples', 'left_out_tasks', 'left_out_examples', 'unknown_category', 'checked', 'overlapping')
     return Candidates(name, rows, {key: sum(part.account.get(key, 0) for part in parts) for key in keys}, dirty=frozenset().union(*(part.dirty for part in parts)),
-                      notes=(f'{name}: equal parts of {" and ".join(part.name for part in parts)}, together as large as the other arms', *equal.notes))
+                      notes=(f'{name}: equal parts of {" and ".join(part.name for part in parts)}, together as large as the other arms',))
 
 def _base_streams(config: TrainingConfig, places: dict[str, str], chosen: str, folder: Path) -> dict[str, Iterable[Example | Rejected]]:
     if not config.setting: return {name: read_place(spec, folder, config.seed) for name, spec in places.items()}

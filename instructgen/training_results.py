@@ -120,5 +120,5 @@ def findings(
         arms = dict.fromkeys(gap['arm'] for gap in before)
         best = max(arms, key=lambda arm: values.get((one.name, arm, one.metrics[0]), 0.))
         rivals = [arm for arm in arms if arm != best and not any(first == best and second == arm for first, second, _ in clear)]
-        if len(arms) > 1: told.append(f'{one.name}: {best} has the highest score, ' + (f'and is not told from {", ".join(rivals)}.' if rivals else 'above every other arm.'))
+        if len(arms) > 1 and values.get((one.name, best, one.metrics[0]), 0.) > min(values.get((one.name, arm, one.metrics[0]), 0.) for arm in arms): told.append(f'{one.name}: {best} has the highest score, ' + (f'and is not told from {", ".join(rivals)}.' if rivals else 'above every other arm.'))
     return told
