@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .checkpoints import find_base
 from .plan import TrainingPlan, plan_training
 from .presets import TrainConfig, preset
 from .starts import StartConfig
@@ -99,7 +100,7 @@ def describe_scale(
     timed: int = 0,       # steps to time before hours are promised; 0 for none
 ) -> tuple[TrainingPlan, str]:  # the plan; sentences that state memory, optimizer and time
     "What a training at a scale will take; MemoryError if weights, gradients and optimizer alone do not fit this machine."
-    scale, shape = find_scale(name), model_shape(config.model)
+    scale, shape = find_scale(name), model_shape(find_base(config)[0])
     plan = plan_training(config, examples if isinstance(examples, int) else len(examples), shape, 0, scale.device)  # nothing is fetched
     held, room = sum(plan.memory[part] for part in ('weights', 'gradients', 'optimizer')) / 1e9, _here(scale.device)
     told = f'Optimizer: {config.optimizer}, {"all weights" if not config.lora_rank else f"an adapter of rank {config.lora_rank}"}, learning rate {config.lr:g}, {config.schedule}.'

@@ -31,6 +31,7 @@ from .store import open_run
 from .task_selection import HOW, scale_profile, select_tasks, split_by_setting
 from .training_forms import category_name
 from .training_sets import parse_spec, read_training_set
+from .wordnet import open_wordnet
 
 # %% ../nbs/34_training_arms.ipynb #b7a377b2
 logger = logging.getLogger(__name__)
@@ -130,6 +131,14 @@ def read_place(
     return read_training_set(spec, seed=seed)
 
 # %% ../nbs/34_training_arms.ipynb #d64a5314
+def _scorable(one: Benchmark) -> Benchmark:  # METEOR needs WordNet: better known now than after the training
+    if 'meteor' not in one.metrics: return one
+    try: open_wordnet()
+    except FileNotFoundError as error:
+        logger.warning('%s is scored by meteor_exact, without synonyms: %s', one.name, error)
+        return replace(one, metrics=tuple('meteor_exact' if name == 'meteor' else name for name in one.metrics), note='; '.join(filter(None, (one.note, 'no WordNet here: METEOR without synonyms'))))
+    return one
+
 def open_benchmarks(
     config: TrainingConfig,  # benchmarks, user_instructions, instances, max_tokens
     folder: str | Path,      # for what has to be made
@@ -142,6 +151,7 @@ def open_benchmarks(
         options = {'max_tokens': config.max_tokens} if form in ('super_ni', 'longform', 'squad', 'user', 'p3') else {}
         if form == 'super_ni': found.append(load_benchmark(spec, instances=config.instances, **options))
         else: found.append(draw_items(load_benchmark(spec, **options), config.instances, config.seed))
+    found = [_scorable(one) for one in found]
     if not found: raise ValueError('no benchmark is named')
     if twice := {one.name for one in found if sum(other.name == one.name for other in found) > 1}: raise ValueError(f'two benchmarks are called {sorted(twice)[0]!r}')
     user = load_benchmark(f'user:{config.user_instructions}', max_tokens=max(config.max_tokens, 256)) if config.user_instructions else None

@@ -120,6 +120,14 @@ def test_bad_parameters_are_named(files, tmp_path, wrong, told):
         make_arms(config, [ASKED] if config.benchmarks == 'demo' else open_benchmarks(config, tmp_path)[0], tmp_path)
 
 
+def test_meteor_without_wordnet_has_another_name(tmp_path, monkeypatch):
+    (place := tmp_path/'long.jsonl').write_text(json.dumps({'input': 'Write about mills.', 'output': 'Mills grind.', 'source': 'wiki', 'subset': 'a'}) + '\n')
+    def nowhere(*_): raise FileNotFoundError('no WordNet in the usual places')
+    monkeypatch.setattr('instructgen.training_arms.open_wordnet', nowhere)
+    asked, _ = open_benchmarks(TrainingConfig(benchmarks=f'longform:{place}', max_tokens=99), tmp_path)
+    assert asked[0].metrics == ('meteor_exact',) and 'without synonyms' in asked[0].note and asked[0].max_tokens == 99
+
+
 def test_a_set_of_nothing_but_the_test_is_named(tmp_path):
     (place := tmp_path/'all.jsonl').write_text(write_rows(tmp_path/'x.jsonl', rows('same', 3, 5, 'field_notes')).read_text())
     with pytest.raises(ValueError, match='nothing is left of all: all 15 examples overlap with field notes'): make_arms(TrainingConfig(sets=str(place)), [ASKED], tmp_path)
