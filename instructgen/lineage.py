@@ -11,6 +11,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .training_forms import p3_source
+from .yaml_files import read_yaml
+
 # %% ../nbs/30_lineage.ipynb #02c44614
 def name_words(
     name: str,       # of a dataset, a configuration, a folder or a task
@@ -43,10 +46,8 @@ def _all_texts(source: str, of: dict[str, list[str]], seen: set[str]) -> set[str
     return seen
 
 def _load(path: Path) -> dict[str, dict]:  # the file's tables, checked
-    import yaml
-    try: content = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
-    except yaml.YAMLError as error: raise ValueError(f'{path}: no YAML ({str(error)[:200]})') from None
-    tables = ('sources', 'super_ni', 'evaluations')
+    if len(documents := read_yaml(path)) > 1: raise ValueError(f'{path} has {len(documents)} documents, want one')
+    content, tables = documents[0] if documents else {}, ('sources', 'super_ni', 'evaluations')
     if not isinstance(content, dict) or set(content) - set(tables) or not all(isinstance(table, dict) for table in content.values()):
         raise ValueError(f'{path}: want tables {", ".join(tables)}, got {", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__}')
     for name, entry in ((name, entry) for table in content.values() for name, entry in table.items()):
@@ -70,20 +71,33 @@ def read_lineage(
     return Lineage(spellings, {source: tuple(sorted(_all_texts(source, of, set()))) for source in of}, evaluations)
 
 # %% ../nbs/30_lineage.ipynb #cff6fd3f
-def named_sources(
-    lineage: Lineage,    # from `read_lineage`
-    source: str,         # name of a dataset, as anybody spells it
-    config: str = '',    # its configuration
-) -> tuple[str, ...]:    # sorted; the name itself if it is in no list, () for ''
-    "The sources whose texts a dataset has, as far as its name tells."
+def _dataset_of(source: str, config: str) -> tuple[str, str, bool]:  # of a P3 template its dataset and configuration; whether it is P3 and no known dataset
+    name = source.rstrip('/').rpartition('/')[2].strip()
+    if not (found := re.match(r'p3(?=[-_/ ]|$)[-_/ ]*', name, re.I)): return source, config, False
+    template = name[found.end():] or config
+    dataset, version = p3_source(template)
+    return dataset, version, dataset == template
+
+def _names(source: str) -> list[str]: return [name for name in re.split(r',\s|\+', source) if name.strip()]
+
+def _sources_of(lineage: Lineage, source: str, config: str) -> set[str]:  # of one name
+    source, config, first_only = _dataset_of(source, config)
     parts = name_words(source), name_words('' if config == 'default' else config)
     tokens = parts[0] + parts[1]
     runs = [(start, end) for start in range(len(tokens)) for end in range(start + 1, len(tokens) + 1) if ''.join(tokens[start:end]) in lineage.spellings]
     longest = [(start, end) for start, end in runs if not any(other[0] <= start and end <= other[1] and other != (start, end) for other in runs)]
-    if re.match(r'p3\b', source.rpartition('/')[2], re.I): longest = longest[:1]
+    if first_only: longest = longest[:1]
     found = {lineage.spellings[''.join(tokens[start:end])] for start, end in longest}
     if whole := lineage.spellings.get('=' + ''.join(tokens)): found.add(whole)
-    return lineage.closure(found) if found else tuple(sorted({'_'.join(part) for part in (parts[0], tokens) if part}))
+    return set(lineage.closure(found)) if found else {'_'.join(part) for part in (parts[0], tokens) if part}
+
+def named_sources(
+    lineage: Lineage,    # from `read_lineage`
+    source: str,         # name of a dataset, as anybody spells it, or several with ', ' or '+' between them
+    config: str = '',    # its configuration
+) -> tuple[str, ...]:    # sorted; the name itself if it is in no list, () for ''
+    "The sources whose texts a dataset has, as far as its name tells."
+    return tuple(sorted(set().union(*(_sources_of(lineage, name, config) for name in _names(source)))))
 
 # %% ../nbs/30_lineage.ipynb #a08ceef9
 _SUPER_NI = re.compile(r'task\d{3,4}(?=_)')
@@ -98,8 +112,10 @@ def evaluation_sources(
               **{match[0]: sources for name, sources in lineage.evaluations.items() if (match := _SUPER_NI.match(name))}}
     number = _SUPER_NI.match(task)
     known = listed.get(number[0] if number else ''.join(name_words(task)))
-    if known is not None: return tuple(sorted({*lineage.closure(set(known)), *(named_sources(lineage, source) if source else ())}))
-    return named_sources(lineage, source or task)
+    if known is None: return named_sources(lineage, source or task)
+    texts = set(lineage.closure(set(known)))
+    told = (set(named_sources(lineage, name)) for name in _names(source))
+    return tuple(sorted(texts.union(*(others for others in told if not texts <= others))))
 
 # %% ../nbs/30_lineage.ipynb #be75959d
 def related_evaluations(

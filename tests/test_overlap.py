@@ -26,6 +26,7 @@ from instructgen.records import Example, Rejected
 from instructgen.store import write_bucket
 from instructgen.text import words
 
+LINEAGE = read_lineage()
 STORY = 'On the morning of the fair the old baker found that his oven had gone cold, and nobody in the village could say who had let the fire die.'
 ANSWER = 'Somebody let the fire in the oven of the baker go out during the night.'
 
@@ -166,6 +167,9 @@ def test_lineage_is_consistent() -> None:
     ('e_snli', '', ['task641_esnli_classification', 'task190_snli_classification']), ('SQuAD', 'plain_text', ['task349_squad2.0_answerable_unanswerable_question_classification']), ('squad_v2', '', ['task1622_disfl_qa_text_modication']),
     ('task1529_scitail1.1_classification', '', ['task1554_scitail_classification']), ('super_glue', 'wsc.fixed', ['task1390_wscfixed_coreference']), ('winogrande', 'winogrande_xl', ['task033_winogrande_answer_generation']),
     ('rotten_tomatoes', '', []), ('ag_news', '', []), ('bigscience/P3', 'paws_labeled_final_PAWS_ANLI_GPT3', []), ('mind_the_gap_news', '', []), ('qiaojin/PubMedQA', 'pqa_labeled', ['pubmed_qa']),
+    ('super_glue', 'boolq', []), ('super_glue', 'record', ['task281_points_of_correspondence']), ('glue', 'cola', []), ('glue', 'wnli', ['task648_answer_generation']), ('glue', 'qnli', ['task349_squad2.0_answerable_unanswerable_question_classification']),
+    ('super_glue', '', ['task1388_cb_entailment', 'task827_copa_commonsense_reasoning']), ('ag_news, owner/snli', '', ['task190_snli_classification']), ('letters+zest', '', ['task121_zest_text_modification']),
+    ('P3-kilt_tasks_hotpotqa_combining_facts', '', []), ('bigscience/P3', 'cos_e_v1.11_question_option_id', []), ('broken_records', 'wic-ket', []),
     ('squadshifts', 'nyt', ['squad_shifts']), ('tasksource/contract-nli', '', ['contract_nli']), ('tals/vitaminc', '', ['vitaminc']), ('HuggingFaceH4/helpful-self-instruct-raw', '', ['user_instruction_252'])])
 def test_related(source: str, config: str, tasks: list[str]) -> None:
     lineage = read_lineage()
@@ -173,18 +177,35 @@ def test_related(source: str, config: str, tasks: list[str]) -> None:
     assert set(tasks) <= set(related) and bool(tasks) == bool(related)
 
 
+PARTS = [('glue', part) for part in 'cola mnli mrpc qnli qqp rte sst2 stsb wnli'.split()] + [('super_glue', part) for part in 'boolq cb copa multirc record rte wic'.split()]
+
+
+@pytest.mark.parametrize('whole, part', PARTS)
+def test_a_part_of_glue_is_itself_and_of_the_whole(whole: str, part: str) -> None:
+    known = set(named_sources(LINEAGE, whole, part))
+    assert known & set(named_sources(LINEAGE, whole)) == known
+    assert [other for other in PARTS if known & set(named_sources(LINEAGE, *other)) - {'squad'}] == [(owner, name) for owner, name in PARTS if name == part]
+    assert known & set(named_sources(LINEAGE, f'P3-{whole}_{part}_some_wording')) and known & set(named_sources(LINEAGE, 'bigscience/P3', f'{whole}_{part}_some_wording'))
+
+
+@pytest.mark.parametrize('template, source, config', [
+    ('ag_news_recommend', 'ag_news', 'default'), ('duorc_SelfRC_question_answering', 'duorc', 'ParaphraseRC'), ('glue_mrpc_same_thing', 'glue', 'mrpc'), ('super_glue_wic_GPT_3_prompt', 'super_glue', 'wic'),
+    ('wiki_qa_found_on_google', 'wiki_qa', 'default'), ('paws_labeled_final_PAWS_ANLI_GPT3', 'paws', 'labeled_swap')])
+def test_templates_of_one_dataset_are_related(template: str, source: str, config: str) -> None:
+    items = [item(task=template, source=f'P3-{template}')]
+    rows = [row('a', source=source, config=config), row('b', source='bigscience/P3', config=f'{template}_in_other_words'), row('c', source='imdb'), row('d', source='glue', config='stsb')]
+    assert (check_overlap(rows, items).marks & 1).tolist() == [1, 1, 0, 0]
+
+
 @given(st.text(max_size=40), st.text(max_size=20))
 def test_any_name(source: str, config: str) -> None:
     lineage = LINEAGE
     assert named_sources(lineage, source, config) == named_sources(lineage, source, config)
-    plain = source.replace('/', '').strip()
+    plain = source.translate(str.maketrans('', '', '/,+')).strip()
     if plain: assert named_sources(lineage, f'owner/{plain}') == named_sources(lineage, plain)
     assert named_sources(lineage, f'{plain}/') == named_sources(lineage, plain)
     assert all(word == word.lower() for word in name_words(source))
     assert isinstance(is_held_out(config), bool)
-
-
-LINEAGE = read_lineage()
 
 
 def test_lineage_and_split_of_rows() -> None:
@@ -199,7 +220,7 @@ def test_own_lineage_file(tmp_path) -> None:
     (tmp_path / 'own.yaml').write_text('sources: {helpdesk_2019: {names: [faq], of: [quora]}}\nevaluations: {tickets: [helpdesk_2019]}\n')
     lineage = read_lineage(tmp_path / 'own.yaml')
     assert check_overlap([row('a', source='qqp'), row('b', source='our FAQ'), row('c', source='mail')], [item(task='tickets')], lineage=lineage).marks.tolist() == [0, 1, 0]
-    for text, wrong in (('- a', 'got list'), ('sources: {a: 3}', "a is 3"), ('sources: [', 'no YAML'), ('source: {}', 'got source'), ('evaluations: {t: [{a: b}]}', 't is')):
+    for text, wrong in (('- a', 'got list'), ('sources: {a: 3}', "a is 3"), ('sources: [', 'no YAML'), ('sources: ' + '[' * 5000, 'nested over'), ('a: 1\n---\nb: 2\n', 'has 2 documents'), ('source: {}', 'got source'), ('evaluations: {t: [{a: b}]}', 't is')):
         (tmp_path / 'own.yaml').write_text(text)
         with pytest.raises(ValueError, match='own.yaml') as raised: read_lineage(tmp_path / 'own.yaml')
         assert wrong in str(raised.value)
