@@ -12,10 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .benchmarks import Benchmark, Item, benchmark_rows, make_benchmark, make_item
 from .records import Rejected, check_types
+from .yaml_files import read_yaml
 
 # %% ../nbs/31_own_sets.ipynb #1776286a
 ANSWER_KINDS = ('text', 'number', 'letter')
@@ -62,10 +61,12 @@ def read_own_set(
 ) -> OwnSet:           # ValueError names the file, the key and what was wanted
     "What a user's file says."
     path = Path(path)
-    try: data = yaml.safe_load(path.read_text('utf-8-sig'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error: raise ValueError(f'{path} is no YAML: {error}') from None
+    if len(documents := read_yaml(path)) > 1: raise ValueError(f'{path} has {len(documents)} documents, want one: a file for each benchmark')
+    data = documents[0] if documents else None
     if not isinstance(data, dict): raise ValueError(f'{path}: want keys such as files, prompt and answer, got {data!r:.60}')
-    data = {{'metric': 'metrics', 'file': 'files'}.get(key, key): value for key, value in data.items()}
+    for short, key in (('metric', 'metrics'), ('file', 'files')):
+        if short in data and key in data: raise ValueError(f'{path} has both {short} and {key}, want one of them')
+        if short in data: data[key] = data.pop(short)
     known = [field.name for field in fields(OwnSet)]
     for key in data:
         if key not in known: raise ValueError(f'{path} has the key {key!r}{_nearest(str(key), known)}; there are {", ".join(known)}')
@@ -145,7 +146,7 @@ def load_own(
         columns = _columns(own, rows, str(folder / name))
         made += [_own_item(own, columns, id if len(own.files) == 1 else f'{Path(name).stem}-{number}-{id}', row, name) for id, row in rows]
     for row in made:
-        if (first := seen.setdefault(row.id, row)) is not row: raise ValueError(f'{path}: the id {row.id!r} is there twice; leave out the key id, and rows are numbered')
+        if seen.setdefault(row.id, row) is not row: raise ValueError(f'{path}: the id {row.id!r} is there twice; leave out the key id, and rows are numbered')
     ranked = (own.mode or ('rank' if own.options or own.option_columns else 'generate')) == 'rank'
     metrics = own.metrics or (('accuracy', 'macro_f1') if ranked and own.options else ('accuracy',) if ranked else ('rouge_l',))  # options that differ by row are no classes
     return make_benchmark(own.name, made, metrics, drops, mode='rank' if ranked else 'generate', max_tokens=own.max_tokens, form=own.form)
