@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from string import punctuation
 from typing import Any
 
 import yaml
 
 from .benchmarks import Benchmark, Item, make_benchmark, make_item
-from .records import Rejected, check_types, content_hash
+from .records import Rejected, check_types, comma_list, content_hash
 from .rows import open_file
+from .training_forms import category_name
 
 # %% ../nbs/31_super_ni.ipynb #1a15e569
 def task_number(
@@ -63,9 +65,9 @@ class NaturalTask:
     name: str                          # of the file or folder, 'task002_quoref_answer_generation'
     definition: str                    # the first
     definitions: int                   # how many there are
-    category: str                      # the first, '' if it has none
+    category: str                      # the first, by its official name; '' if it has none
     sources: tuple[str, ...]           # names of the datasets that it was made from, () if not told
-    positive: tuple[dict, ...]         # examples with input, output, explanation
+    positive: tuple[dict, ...]         # examples with input, output, explanation; those without output are left out
     instances: tuple[dict, ...]        # with id, input, output, in the file's order
 
     def __post_init__(self): check_types(self)
@@ -83,17 +85,18 @@ def read_natural_task(
     path = Path(path)
     with open_file(str(path)) as file:
         try: data = json.loads(file.read())
-        except (ValueError, EOFError, OSError) as error: raise ValueError(f'{path} is no JSON: {error}') from None
+        except (ValueError, EOFError, OSError, RecursionError) as error: raise ValueError(f'{path} is no JSON: {error}') from None
     if not isinstance(data, dict) or not isinstance(data.get('Instances'), list): raise ValueError(f'{path} is no task file: want an object with Definition and a list Instances')
     definitions = _listed(data.get('Definition'))
     if not definitions: raise ValueError(f'{path} has no definition')
     name = re.sub(r'\.json(\.gz)?$', '', path.name)
     if not re.match(r'task\d+', name): name = path.parent.name
-    return NaturalTask(name, definitions[0], len(definitions), next(iter(_listed(data.get('Categories'))), ''), tuple(_listed(data.get('Source'))),
-                       tuple(one for one in data.get('Positive Examples') or () if isinstance(one, dict)), tuple(one if isinstance(one, dict) else {} for one in data['Instances']))
+    positive = data.get('Positive Examples')
+    return NaturalTask(name, definitions[0], len(definitions), category_name(data.get('Categories')), tuple(_listed(data.get('Source'))),
+                       tuple(one for one in (positive if isinstance(positive, list) else ()) if isinstance(one, dict) and _listed(one.get('output'))), tuple(one if isinstance(one, dict) else {} for one in data['Instances']))
 
 # %% ../nbs/31_super_ni.ipynb #c937038e
-def _stopped(text: str) -> str: return text if text[-1:] and not text[-1].isalnum() else f'{text}.'
+def _stopped(text: str) -> str: return text if text[-1:] and text[-1] in punctuation else f'{text}.'  # as Tk-Instruct does
 
 def ask_task(
     task: NaturalTask,    # whose definition
@@ -101,8 +104,9 @@ def ask_task(
 ) -> str:                 # ValueError if the task has fewer
     "The instruction of a task."
     if examples > len(task.positive): raise ValueError(f'{task.name} has {len(task.positive)} positive examples, want {examples}')
-    shown = [f'Positive Example {number} -\nInput: {_stopped(str(one.get("input", "")).strip())}\nOutput: {_stopped(_listed(one.get("output"))[0].strip())}' for number, one in enumerate(task.positive[:examples], 1)]
-    return '\n\n'.join([task.definition.strip(), *shown])
+    if not examples: return task.definition.strip()
+    shown = [f'Positive Example {number} -\nInput: {_stopped(str(one.get("input") or "").strip())}\nOutput: {_stopped(_listed(one["output"])[0].strip())}' for number, one in enumerate(task.positive[:examples], 1)]
+    return '\n\n'.join([_stopped(task.definition.strip()), *shown])
 
 # %% ../nbs/31_super_ni.ipynb #579a2c15
 def task_items(
@@ -177,9 +181,9 @@ def choose_tasks(
         if not listed: raise FileNotFoundError(f'want the list of official test tasks, {" or ".join(map(str, beside))}; or give it as split_file')
         wanted, strict = listed, not (folder.parent / 'splits').is_dir()
     elif tasks == 'held_out': wanted, strict = {number: f'task {number}' for number in six}, False
-    elif tasks == 'all': wanted, strict = {number: '' for number in present}, False
+    elif tasks == 'all': wanted, strict = dict.fromkeys(present, ''), False
     else:
-        names = [name.strip() for name in tasks.split(',')] if isinstance(tasks, str) else list(tasks)
+        names = comma_list(tasks) if isinstance(tasks, str) else list(tasks)
         wanted, strict = {task_number(str(name)): str(name) for name in names}, False
     missing, extra = sorted(set(wanted) - present), sorted(present - set(wanted)) if strict else []
     if missing: raise ValueError(f'{folder}: {len(missing)} of {len(wanted)} tasks are missing: {", ".join(wanted[number] for number in missing[:5])}{" …" * (len(missing) > 5)}')
