@@ -109,15 +109,14 @@ def meet_rows(
     "What the rows of a batch have in common with the items."
     rows = [row_words(*row) for row in zip(*(batch[name] for name in ('instruction', 'input', 'output', 'context')))]
     values, starts = encode_words([row for row, _ in rows], index.codes, end=True)
-    hits = {}
-    for check, grams in zip(('ngram8', 'ngram13'), index.grams):
-        places, numbers = find_grams(grams, values)
-        found = np.searchsorted(starts, places, 'right') - 1
-        hits[check] = _distinct(found if check == 'ngram8' else some[found], numbers, len(grams) + 1)
-        if check == 'ngram13': break
-        some = np.unique(found)  # rows with an 8-gram
-        lengths, values = np.diff(starts), values[np.repeat(np.isin(np.arange(len(rows)), some), np.diff(starts))]
-        starts = np.append(0, np.cumsum(lengths[some]))
+    eight, thirteen = index.grams
+    places, numbers = find_grams(eight, values)
+    found = np.searchsorted(starts, places, 'right') - 1
+    hits = {'ngram8': _distinct(found, numbers, len(eight) + 1)}
+    some, lengths = np.unique(found), np.diff(starts)  # rows with an 8-gram; words of each row
+    places, numbers = find_grams(thirteen, values[np.repeat(np.isin(np.arange(len(rows)), some), lengths)])
+    found = np.searchsorted(np.append(0, np.cumsum(lengths[some])), places, 'right') - 1
+    hits['ngram13'] = _distinct(some[found], numbers, len(thirteen) + 1)
     longest = max((text.count(' ') + 1 for text in index.exact), default=0)
     exact = [(number, index.exact.get(' '.join(row[:asked]), -1)) for number, (row, asked) in enumerate(rows) if asked <= longest]
     hits['exact'] = tuple(np.array([pair for pair in exact if pair[1] >= 0], np.int64).reshape(-1, 2).T)

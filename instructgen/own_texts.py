@@ -8,7 +8,7 @@ __all__ = ['READ_COLUMNS', 'EvaluationItem', 'OwnText', 'own_texts', 'read_batch
 # %% ../nbs/30_own_texts.ipynb #bc41f0c6
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .records import Example
 from .text import words
 from .trainset import iterate_examples
 
