@@ -5,17 +5,21 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings, strategies as st
 
 from instructgen.answer_sets import load_longform, load_p3, load_squad, load_user_instructions, read_answers
 from instructgen.benchmarks import Benchmark, Item, draw_items, find_form, load_benchmark, make_benchmark, make_item
+from instructgen.lineage import evaluation_sources, read_lineage
 from instructgen.own_sets import fill_gaps, gap_names, load_own
 from instructgen.records import Rejected
 from instructgen.super_ni import category_metric, choose_tasks, load_super_ni, may_train, read_natural_task, super_ni_split, task_files, task_number
 from instructgen.targets import load_target, read_targets
+from instructgen.yaml_files import check_size, read_yaml
 
 TEXT = st.text(st.characters(codec='utf-8', exclude_characters='\0'), max_size=12)
 
@@ -163,6 +167,21 @@ def test_odd_tasks_are_counted_or_noted(tmp_path):
     assert benchmark.items[1].instruction == 'First.' and '1 tasks have several definitions' in benchmark.note
 
 
+def test_odd_examples_and_older_names(tmp_path):
+    folder = write_tasks(tmp_path, ['task001_fine'])
+    path = folder / 'task002_odd.json'
+    for positive, message in [([{'input': 'x'}, 3, {'input': 'a', 'output': []}], 'has 0 positive examples'), ('abc', 'has 0 positive examples'), (7, 'has 0 positive examples')]:
+        path.write_text(json.dumps({**TASK, 'Positive Examples': positive}))
+        with pytest.raises(ValueError, match=message): load_super_ni(folder, 'task002_odd', examples=1)
+    path.write_text(json.dumps({**TASK, 'Definition': 'Do it', 'Positive Examples': [{'input': None, 'output': '\u3042\u3002'}, {'input': 'a!', 'output': 'b'}]}))
+    assert load_super_ni(folder, 'task002_odd', examples=2).items[0].instruction == 'Do it.\n\nPositive Example 1 -\nInput: .\nOutput: \u3042\u3002.\n\nPositive Example 2 -\nInput: a!\nOutput: b.'
+    path.write_text(json.dumps({**TASK, 'Categories': ['Basic Sentiment Analysis']}))
+    test, train = read_natural_task(path), replace(read_natural_task(path), name='task003_other', category='Sentiment Analysis', sources=())
+    assert [drop.rule for drop in may_train([train], [test])[1]] == ['test_category']
+    path.write_text('[' * 100_000)
+    with pytest.raises(ValueError, match='is no JSON'): read_natural_task(path)
+
+
 def test_choices_of_tasks():
     assert choose_tasks('.', [1, 2, 3], 'task003_x, 1') == ('2 other Super-NI tasks', [1, 3])
     with pytest.raises(ValueError, match='task009_x'): choose_tasks('.', [1], ['task009_x'])
@@ -230,6 +249,13 @@ def test_damaged_squad(tmp_path):
     assert [(drop.id, drop.rule) for drop in benchmark.rejected] == [('a', 'no_question'), ('b', 'no_reference')] and [item.id for item in benchmark.items] == ['c']
 
 
+@pytest.mark.parametrize('path, known', [('squad/dev.jsonl', True), ('data/dev-v1.1.jsonl', True), ('dev-v2.0.jsonl', True), ('our_manuals/questions.jsonl', False), ('our_manuals/test.jsonl', False), ('squad_v2.jsonl', True)])
+def test_a_file_in_the_form_of_squad_need_not_be_squad(tmp_path, path, known):
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    item = load_squad(write_lines(tmp_path / path, [{'context': 'c', 'question': 'q', 'answers': {'text': ['c']}}])).items[0]
+    assert ('squad' in evaluation_sources(read_lineage(), item.task, item.source)) is known
+
+
 def test_user_rows_without_instances_are_counted(tmp_path):
     rows = [{'id': 'u', 'motivation_app': 'A', 'instruction': 'i', 'instances': [{'input': '', 'output': 'o'}, {'input': 'j', 'output': ''}]}, {'id': 'v', 'motivation_app': 'A', 'instruction': 'i', 'instances': []}]
     benchmark = load_user_instructions(write_lines(tmp_path / 'u.jsonl', rows))
@@ -279,6 +305,37 @@ def test_bad_target_rows_are_counted_once(tmp_path):
     assert len(benchmark.items) == 5 and [(drop.id, drop.rule) for drop in benchmark.rejected] == [('row-1', 'gold_not_an_option'), ('row-2', 'field_missing'), ('row-3', 'field_missing')]
 
 
+OWN_TARGET = """dataset: mine
+mode: rank
+metrics: [accuracy]
+context: text
+fields: {text: [text], answer: [label]}
+labels: [['No'], ['yes', 'YES-INDEED']]
+templates:
+  a: {name: a, answer_choices: "No ||| Yes", jinja: "{{text}} ||| {{answer_choices[label]}}"}
+"""
+
+
+def load_own_target(folder: Path, text: str) -> Benchmark:
+    (folder / 'own.yaml').write_text(text)
+    return load_target(f'mine={write_lines(folder / "test.jsonl", [{"text": "a b", "label": "no"}, {"text": "c", "label": "yes_indeed"}])}', path=folder / 'own.yaml')
+
+
+def test_a_target_of_ones_own_as_it_is_now(tmp_path):
+    assert [item.gold for item in load_own_target(tmp_path, OWN_TARGET).items] == [0, 1]          # labels in any case, '_' and '-' as blanks
+    assert load_own_target(tmp_path, OWN_TARGET.replace('"{{text}}', '"Read: {{text}}')).items[0].instruction == 'Read: a b'  # the file was edited since
+
+
+@pytest.mark.parametrize('old, new, message', [
+    ("[['No'], ['yes', 'YES-INDEED']]", '[[no], [yes]]', 'quotation marks'), ("[['No'], ['yes', 'YES-INDEED']]", "['no', 'yes']", 'a list of spellings for each label'), ('{text: [text]', '{text: text', 'field text is'),
+    ('[accuracy]', 'accuracy', 'want a list of names'), ('[accuracy]', '[acuracy]', "no metric 'acuracy'"), ('context: text', 'context: txt', 'context needs the field txt'), ('answer: [label]', 'said: [label]', 'labels needs the field answer'),
+    ('mode: rank', 'mode: rank\nmax_token: 3', "has the key 'max_token'"), ('mode: rank\n', '', "has no 'mode'"), ('dataset: mine', 'dataset: [mine]', 'want a name'), ('templates:', 'templates_of: nothing\nvalues:', "no target 'nothing'"),
+    ('"No ||| Yes"', '"No"', 'the template has 1 choices for 2 labels|few_options'), ('answer_choices: "No ||| Yes", ', '', "'answer_choices' is undefined"), ('dataset: mine', 'about: ' + '[' * 99, 'nested over 50 deep')])
+def test_what_a_target_of_ones_own_gets_wrong(tmp_path, old, new, message):
+    assert old in OWN_TARGET
+    with pytest.raises(ValueError, match=message): load_own_target(tmp_path, OWN_TARGET.replace(old, new))
+
+
 # ---- a user's own set
 
 def own(folder: Path, table: str, text: str) -> Benchmark:
@@ -296,6 +353,7 @@ def test_forty_rows_and_ten_lines(tmp_path):
 @pytest.mark.parametrize('text, message', [
     ('files: table.csv\nprompt: "{qestion}"\n', "no column 'qestion' .did you mean 'question'"), ('files: table.csv\nprompt: "{question}"\nanswer: Answers\n', "no column 'Answers' .did you mean 'answer'"),
     ('files: table.csv\nprompt: "{question}"\nmetric: rogue\n', "no metric 'rogue'"), ('files: table.csv\nprompt: [1\n', 'is no YAML'), ('- a\n', 'want keys such as'), ('prompt: "{question}"\n', 'files is missing'),
+    ('files: table.csv\nprompt: "{question}"\nmetric: rouge_l\nmetrics: exact_match\n', 'has both metric and metrics'), ('files: table.csv\n---\nprompt: "{question}"\n', 'has 2 documents'), ('files: ' + '[' * 60, 'nested over 50 deep'),
     ('files: none.csv\nprompt: "{question}"\n', "names 'none.csv'"), ('files: table.csv\nprompt: "{question}"\nid: answer\n', "id 'blue' is there twice"), ('files: table.csv\nprompt: "{question}"\nmax_tokens: many\n', "max_tokens is 'many'"),
     ('files: table.csv\nprompt: "{question.__class__}"\n', "no column 'question.__class__'"), ('files: table.csv\nprompt: "{question}"\noptions: [true, false]\n', 'quotation marks'),
     ('files: table.csv\nprompt: "{question}"\ncolumns: {questoin: question}\n', "columns names 'questoin'"), ('files: table.csv\nprompt: !!python/object/apply:os.getcwd []\n', 'is no YAML')])
@@ -317,6 +375,27 @@ def test_gaps_place_text_and_do_nothing_else(values, parts):
     text = ''.join(part + f'{{{name}}}' for part, name in zip(parts, values))
     assert fill_gaps(text, values) == ''.join(part + value for part, value in zip(parts, values.values()))
     assert gap_names(text) == tuple(values)
+
+
+# ---- YAML
+
+SHARED = st.lists(st.text('abc', min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+@given(SHARED, st.integers(1, 4), st.dictionaries(st.text('xyz', min_size=1, max_size=3), st.recursive(st.text('abc', max_size=3), lambda part: st.lists(part, max_size=3), max_leaves=6), max_size=3))
+def test_the_size_of_a_yaml_text_counts_what_aliases_stand_for(shared, levels, more):
+    def size(part) -> int: return 1 + (len(part) if isinstance(part, str) else sum(map(size, part)) if isinstance(part, list) else sum(size(key) + size(value) for key, value in part.items()))
+    for _ in range(levels): shared = [shared, shared]
+    data = {**more, 'shared': shared}
+    text = yaml.safe_dump(data)
+    assert '*id001' in text and check_size(text) == size(data)
+
+
+@pytest.mark.parametrize('text', ['a: [1', 'a: ' + '[' * 100_000, 'a: &a [*a]', 'a: *b', 'day: 2026-99-99', 'a: !!python/name:os.system', 'a: &a [x,x]\n' + ''.join(f'{n}: &n{n} [{",".join(["*n" + str(n - 1) if n else "*a"] * 9)}]\n' for n in range(12)),
+                                  'a: ' + '1' * 5000, b'caf\xe9', b'\x00'])
+def test_no_yaml_ends_in_anything_but_a_value_error(tmp_path, text):
+    (tmp_path / 'x.yaml').write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match='x.yaml is no YAML'): read_yaml(tmp_path / 'x.yaml')
 
 
 # ---- the front
