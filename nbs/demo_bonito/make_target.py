@@ -10,29 +10,20 @@ END = 'bridge burn bury combe cross dale den field ford gate ham haven hurst ley
 DAYS = 'Monday Tuesday Wednesday Thursday Friday Saturday Sunday'.split()
 GOODS = 'honey cheese flowers pottery wool apples bread baskets soap mushrooms leather candles fish knives potatoes herbs'.split()
 PEOPLE = 'Ada Amir Bela Carla Dov Elif Femi Greta Hana Igor Jonas Kofi Leila Mara Nils Olga Petra Rosa Sven Tara Umut Vera Wim Yara Zoe'.split()
-PLACES = 'the old tram depot|the school yard|the square by the river|the covered hall|the car park of the brewery|the church green|the quay|the sports ground'.split('|')
-WEATHER = 'heavy rain|strong wind|frost|thunder|deep snow|thick fog'.split('|')
-# what a sentence tells: sentence, question, where its values come from; {0} is the value that the question is about
-FACTS = {
-    'day': ('The market is held every {0}.', 'Is the market of {town} held on a {0}?', DAYS),
-    'place': ('Traders set up at {0}.', 'Does {town} have its market at {0}?', PLACES),
-    'stalls': ('On most days {0} stalls are let.', 'Are {0} stalls let in {town} on most days?', [str(number) for number in range(6, 60)]),
-    'goods': ('It is known above all for its {0}.', 'Is {town} known above all for {0}?', GOODS),
-    'fee': ('A pitch costs {0} crowns.', 'Does a pitch in {town} cost {0} crowns?', [str(number) for number in range(4, 95)]),
-    'year': ('It was first held in {0}.', 'Was the market of {town} first held in {0}?', [str(number) for number in range(1790, 2015)]),
-    'warden': ('{0} looks after the pitches.', 'Is it {0} who looks after the pitches in {town}?', PEOPLE),
-    'weather': ('It is called off in {0}.', 'Is the market of {town} called off in {0}?', WEATHER),
-    'opens': ('The bell that opens it rings at {0}.', 'Does the bell in {town} ring at {0} to open the market?', [f'{hour}:{minute:02}' for hour in range(5, 11) for minute in (0, 10, 15, 20, 30, 40, 45, 50)]),
-    'last': ('Carts have to be gone by {0}.', 'Do carts have to be gone from {town} by {0}?', [f'{hour}:{minute:02}' for hour in range(12, 21) for minute in (0, 10, 15, 20, 30, 40, 45, 50)])}
+# what a visitor says, by what follows for another visit
+SAID = {
+    'yes': '{person} sold us the best {goods} in years|The {goods} were fresh and cheap|Everybody was friendly, {person} above all|We loved the {goods}|The music was lovely|Our children were happy all morning|'
+           'A charming place with good {goods}|The coffee was excellent|I enjoyed every minute|{person} gave us a generous taste of the {goods}|Clean, sunny and well run|What a pleasure to walk there',
+    'no': 'The {goods} were stale and dear|{person} shouted at us|It was crowded and dirty|We hated the noise|The {goods} were the worst in years|Our children were bored all morning|'
+          'A gloomy place with bad {goods}|The coffee was awful|I regretted every minute|{person} sold us rotten {goods}|Muddy, cold and badly run|What a nuisance to park there',
+    'maybe': 'We only passed through|The {goods} had not arrived yet|{person} was away that day|I have not tried the {goods} so far|It was too early to say|We left before it began|'
+             'A place like many others|The coffee stand was closed|I waited in the car|{person} told us to ask again in spring|Half of the pitches were empty|What it is like in summer I cannot tell'}
 
 
 def make_row(chance: random.Random, town: str, answer: str) -> dict[str, str]:
-    told = chance.sample(sorted(FACTS), 4)
-    values = {kind: chance.choice(FACTS[kind][2]) for kind in told}
-    kind = chance.choice(told) if answer != 'maybe' else chance.choice(sorted(set(FACTS) - set(told)))
-    value = values[kind] if answer == 'yes' else chance.choice([other for other in FACTS[kind][2] if other != values.get(kind)])
-    text = ' '.join(FACTS[name][0].format(values[name]) for name in told)
-    return {'text': f'{town}. {text}', 'question': FACTS[kind][1].format(value, town=town), 'answer': answer}
+    told = [sentence.format(person=chance.choice(PEOPLE), goods=chance.choice(GOODS)) for sentence in chance.sample(SAID[answer].split('|'), 3)]
+    text = f'{town}, {chance.choice(DAYS)}. {". ".join(told)}.'
+    return {'text': text, 'question': f'Will this visitor come back to {town}?', 'answer': answer}
 
 
 def main(folder: Path) -> None:
