@@ -9,10 +9,10 @@ __all__ = ['KINDS_OF_CLAIMS', 'SCALES', 'NOTICES', 'Rule', 'rule_words', 'Claim'
 
 # %% ../nbs/45_claims.ipynb #2f505c82
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 from .intervals import wilson_interval
+from .records import content_hash
 from .run_scores import RunScores
 from .scores import ScoreRow
 from .store import FREE_PARAMETERS
@@ -35,7 +36,7 @@ class Rule:
     change: str = 'up'           # up: this above that; down: below
     over: str = ''               # a swept parameter: this is its largest value, that its smallest
     seeds: int = 1               # so many seeds at least; from two on their spread makes the interval
-    part: str = ''               # of a share: a number of the manifest, such as counts.tasks or llm.cost
+    part: str = ''               # of a share: a number of the manifest, such as counts.tasks, or several joined by +
     whole: str = ''              # what it is a share of
     most: float | None = None    # the share is this at most
     least: float | None = None   # … at least
@@ -121,14 +122,17 @@ def read_claims(
     return found
 
 # %% ../nbs/45_claims.ipynb #90bb87b5
+def _is_number(value: Any) -> bool: return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+@lru_cache(maxsize=10_000)
+def _plain(text: str, also: str) -> str: return ''.join(sign for sign in text.lower() if sign.isascii() and sign.isalnum() or sign == '+' or sign in also)
+
 def fits(
     value: Any,    # a name, a number, or nothing
     pattern: Any,  # a name with * for any letters, or a list of them
-) -> bool:         # also for numbers, as they are written
+) -> bool:         # names are compared in lower case, by their letters, digits and +
     "Whether a value is meant by a pattern."
-    patterns = pattern if isinstance(pattern, list) else [pattern]
-    plain = re.sub(r'[^a-z0-9]', '', str(value).lower())
-    return any(fnmatchcase(plain, re.sub(r'[^a-z0-9*]', '', str(one).lower())) for one in patterns)
+    return any(value == one if _is_number(value) and _is_number(one) else fnmatchcase(_plain(str(value), ''), _plain(str(one), '*')) for one in (pattern if isinstance(pattern, list) else [pattern]))
 
 # %% ../nbs/45_claims.ipynb #f6698242
 _FIELDS = {field.name for field in fields(ScoreRow)}
@@ -156,24 +160,28 @@ def _else(side: Side, varied: set[str]) -> tuple:
     place = tuple(sorted((name, str(value)) for name, value in side.run.parameters.items() if name not in FREE_PARAMETERS and name not in across)) if across else side.run.folder
     return (*(side.value(name) for name in _PAIRED if name not in varied), place)
 
+def _values(side: Side, names: set[str]) -> tuple: return tuple(str(side.value(name)) for name in sorted(names))
+
 def matched_sides(
     rule: Rule,                        # that compares
     runs: Iterable[RunScores],         # complete ones of the claim's report
 ) -> Iterator[tuple[Side, Side]]:      # in the order of the runs and of `that`
-    "The pairs of scores that a rule compares."
+    "The pairs of scores that a rule compares: each of `this` with each of `that`, if they differ in what the rule names."
     sides = [Side(run, row) for run in runs for row in run.rows]
     if rule.over: yield from _ends(rule, [side for side in sides if side.meant({'level': 'all', 'subset': 'all', **(rule.where or {})})]); return
     for other in rule.that:
         varied = set(rule.this) | set(other)
         common = {name: pattern for name, pattern in {'level': 'all', 'subset': 'all', **(rule.where or {})}.items() if name not in varied}
-        seconds: dict[tuple, list[Side]] = {}
-        for side in sides:
-            if side.meant({**common, **other}): seconds.setdefault(_else(side, varied), []).append(side)
-        for side in sides:
-            if not side.meant({**common, **rule.this}): continue
-            beside = [one for one in seconds.get(_else(side, varied), []) if one.row is not side.row]
-            same = [one for one in beside if one.row.model == side.row.model] or beside
-            if same: yield side, same[0]
+        shared, seconds = [side for side in sides if side.meant(common)], {}
+        for side in shared:
+            if side.meant(other): seconds.setdefault(_else(side, varied), []).append(side)
+        for side in shared:
+            if not side.meant(rule.this): continue
+            beside = seconds.get(_else(side, varied), [])
+            found: dict[tuple, Side] = {}
+            for one in [one for one in beside if one.row.model == side.row.model] or beside: found.setdefault(_values(one, varied), one)
+            found.pop(_values(side, varied), None)
+            for one in found.values(): yield side, one
 
 def _ends(rule: Rule, sides: list[Side]) -> Iterator[tuple[Side, Side]]:
     groups: dict[tuple, list[tuple[float, Side]]] = {}
@@ -219,6 +227,7 @@ class Evidence:
     start: str            # of the model
     seed: str             # or seeds
     runs: tuple           # names of the run or runs
+    setting: str = ''     # hash of what the runs were asked for, but for the seed and what is compared
 
 # %% ../nbs/45_claims.ipynb #00486aad
 def _outcome(rule: Rule, low: float | None, high: float | None) -> str:
@@ -232,6 +241,10 @@ def _what(this: Side, that: Side, varied: Sequence[str]) -> str:
     detail = ''.join(f', {text}' for text in (*kept, '' if row.subset == 'all' or 'subset' in varied else f'{row.subset} items') if text)
     return f'{named(this)} − {named(that)}' + ('' if 'metric' in varied else f', {row.metric}') + f' on {row.benchmark}{detail}'
 
+def _setting(this: Side, rule: Rule) -> str:
+    free = {*FREE_PARAMETERS, 'seed', rule.over, *(rule.this or {}), *(name for other in rule.that for name in other)}
+    return content_hash(sorted((name, str(value)) for name, value in this.run.parameters.items() if name not in free))
+
 def comparisons_of(
     claim: Claim,                 # whose rule compares
     runs: Sequence[RunScores],    # any
@@ -243,7 +256,7 @@ def comparisons_of(
         gap, low, high, paired = difference(this, that)
         found.append(Evidence(claim.id, _outcome(rule, low, high), _what(this, that, varied), gap, low, high, min(this.row.n, that.row.n),
                               'paired items' if paired else 'two scores' if low is not None else 'no interval', this.row.value, that.row.value, this.row.scale,
-                              this.row.start, str(this.row.seed), tuple(dict.fromkeys((this.run.name, that.run.name)))))
+                              this.row.start, str(this.row.seed), tuple(dict.fromkeys((this.run.name, that.run.name))), _setting(this, rule)))
     return found
 
 # %% ../nbs/45_claims.ipynb #1f16095d
@@ -254,7 +267,7 @@ def over_seeds(
     "Comparisons of several seeds as one, with the interval of their spread."
     from scipy.stats import t
     groups: dict[tuple, dict[str, Evidence]] = {}
-    for one in found: groups.setdefault((one.what, one.scale, one.start), {}).setdefault(one.seed, one)
+    for one in found: groups.setdefault((one.what, one.scale, one.start, one.setting), {}).setdefault(one.seed, one)
     merged = []
     for group in groups.values():
         if len(group) < max(2, rule.seeds): continue
@@ -264,14 +277,17 @@ def over_seeds(
         low, high = fmean(values) - half, fmean(values) + half
         merged.append(Evidence(first.claim, _outcome(rule, low, high), first.what, fmean(values), low, high, min(one.n for one in every), f'{len(values)} seeds',
                                fmean(one.this for one in every), fmean(one.that for one in every), first.scale, first.start,
-                               ', '.join(sorted(group)), tuple(dict.fromkeys(name for one in every for name in one.runs))))
+                               ', '.join(sorted(group)), tuple(dict.fromkeys(name for one in every for name in one.runs)), first.setting))
     return merged
 
 # %% ../nbs/45_claims.ipynb #c9e80c24
 def _number(run: RunScores, path: str) -> float | int | None:
-    value: Any = run.manifest
-    for name in path.split('.'): value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    found = []
+    for part in path.split('+'):
+        value: Any = run.manifest
+        for name in part.split('.'): value = value.get(name) if isinstance(value, dict) else None
+        found.append(value if _is_number(value) else None)
+    return None if found[0] is None else sum(value for value in found if value is not None)
 
 def shares_of(
     claim: Claim,               # whose rule is a share
@@ -300,7 +316,7 @@ SCALES = ('paper', 'one_gpu', 'tiny', '')  # from the largest down
 class Verdict:
     "What the runs at hand say about a claim."
     claim: Claim               # the sentence
-    word: str                  # supported, not supported, mixed, not run, to be read
+    word: str                  # supported, supported in part, mixed, not supported, not run, to be read
     scale: str = ''            # at which it was tested, '' where there is none
     evidence: tuple = ()       # what it rests on, of that scale
     note: str = ''             # what else a reader must know
@@ -311,6 +327,14 @@ class Verdict:
         return f'{self.word} at scale {self.scale}' if self.scale else self.word
 
 # %% ../nbs/45_claims.ipynb #5b41a586
+def _found(claim: Claim, runs: Sequence[RunScores]) -> list[Evidence]:
+    found = shares_of(claim, runs) if claim.rule.part else comparisons_of(claim, runs)
+    return over_seeds(found, claim.rule) if claim.rule.seeds > 1 else found
+
+def _rivals_left(claim: Claim, runs: Sequence[RunScores], scale: str) -> list[str]:  # in words, those of `that` without a comparison at a scale
+    alone = [(other, replace(claim, rule=replace(claim.rule, that=(other,)))) for other in (claim.rule.that if len(claim.rule.that) > 1 else ())]
+    return [_names(other) for other, one in alone if all(found.scale != scale for found in _found(one, runs))]
+
 def judge_claim(
     claim: Claim,               # with or without a rule
     runs: Sequence[RunScores],  # from `gather_runs`
@@ -320,17 +344,15 @@ def judge_claim(
         ran = [run for run in runs if run.report == claim.report and run.status == 'complete'
                and all(run.parameters.get(name) not in (None, '') and fits(run.parameters[name], pattern) for name, pattern in (claim.needs or {}).items())]
         return Verdict(claim, 'to be read', note=f'{claim.reading} Runs: {", ".join(run.name for run in ran[:5])}{f" and {len(ran) - 5} more" if len(ran) > 5 else ""}.') if ran else Verdict(claim, 'not run')
-    found = shares_of(claim, runs) if claim.rule.part else comparisons_of(claim, runs)
-    if claim.rule.seeds > 1:
-        seeds = len({one.seed for one in found})
-        found = over_seeds(found, claim.rule)
-        if not found and seeds: return Verdict(claim, 'not run', note=f'{seeds} of {claim.rule.seeds} seeds')
+    found = _found(claim, runs)
+    if not found and claim.rule.seeds > 1 and (seeds := len({one.seed for one in comparisons_of(claim, runs)})): return Verdict(claim, 'not run', note=f'{seeds} seeds, and {claim.rule.seeds} of equal runs are wanted')
     scale = next((scale for scale in SCALES if any(one.scale == scale for one in found)), '')
     kept, smaller = [one for one in found if one.scale == scale], sorted({one.scale for one in found} - {scale, ''})
     if not kept: return Verdict(claim, 'not run')
     speaking = sum(one.outcome == 'for' for one in kept)
-    word = 'supported' if speaking == len(kept) else 'mixed' if speaking else 'not supported'
-    return Verdict(claim, word, scale, tuple(kept), f'also run at scale {", ".join(smaller)}' if smaller else '')
+    left = _rivals_left(claim, runs, scale) if speaking == len(kept) else []
+    word = 'supported in part' if left else 'supported' if speaking == len(kept) else 'mixed' if speaking else 'not supported'
+    return Verdict(claim, word, scale, tuple(kept), '; '.join(filter(None, (f'not compared with {"; ".join(left)}' if left else '', f'also run at scale {", ".join(smaller)}' if smaller else ''))))
 
 # %% ../nbs/45_claims.ipynb #e243a70d
 def _group_words(group: Sequence[Evidence]) -> str:

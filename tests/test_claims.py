@@ -21,7 +21,7 @@ from instructgen.run_scores import RunScores, gather_runs, read_comparisons, sco
 from instructgen.scores import ScoreRow, write_scores
 from instructgen.store import open_run, read_manifest
 
-COMING = {'training', 'adaptation', 'evaluation', 'continual', 'review'}  # reports of the open issues
+COMING = {'continual', 'review'}  # reports of the open issues
 CLAIMS = {claim.id: claim for claim in read_claims()}
 
 
@@ -43,7 +43,7 @@ def training(folder: Path, seed: int = 0, move: float = 0., scale: str = 'tiny')
     "Three arms: dynosaur above alpaca, level with self_instruct."
     rows = [row(arm, value + move, seed=seed, scale=scale) for arm, value in (('dynosaur', .40), ('alpaca', .30), ('self_instruct', .395))]
     rows += [row('dynosaur', .33, subset='clean', seed=seed, scale=scale), row('alpaca', .29, subset='clean', seed=seed, scale=scale)]
-    return make_run(folder, 'training', rows, {'seed': seed, 'sets': 'x', 'examples': 100})
+    return make_run(folder, 'training', rows, {'seed': seed, 'sets': 'x', 'examples': 100, 'overlap': 'keep'})
 
 
 @pytest.fixture(scope='module')
@@ -51,12 +51,13 @@ def outputs(tmp_path_factory) -> Path:
     "Runs of several reports: whole, failed, empty, damaged, one of a sweep that never began."
     place = tmp_path_factory.mktemp('outputs')
     for seed in range(3): training(place/f'training-seed{seed}', seed, move=.003 * seed)
-    pubmed = [row(arm, value, 'PubMedQA', 'macro_f1', start=start, n=500) for start, shift in (('pretrained', 0.), ('instruction-tuned', .1))
-              for arm, value in (('majority', .24), ('zero_shot', .25 + shift), ('tapt', .24 + shift / 2), ('rules', .27 + shift), ('bonito', .36 + shift))]
-    pubmed += [row(arm, value, 'PubMedQA', 'macro_f1', start='instruction-tuned', level='template', part=f'template {name}', n=500)
+    pubmed = [row(arm, value, 'pubmed_qa', 'macro_f1', start=start, n=500) for start, shift in (('pretrained', 0.), ('instruction_tuned', .1))
+              for arm, value in (('zero_shot', .25 + shift), ('tapt', .24 + shift / 2), ('rules', .27 + shift), ('bonito', .36 + shift))]
+    pubmed += [row('majority', .24, 'pubmed_qa', 'macro_f1', start='none', n=500)]
+    pubmed += [row(arm, value, 'pubmed_qa', 'macro_f1', start='instruction_tuned', level='template', part=f'template {name}', n=500)
                for name in 'abcde' for arm, value in (('zero_shot', .35), ('bonito', .46 if name != 'c' else .36))]
-    pubmed += [row(arm, value, 'six held-out Super-NI tasks', 'rouge_l', start='instruction-tuned', n=590) for arm, value in (('zero_shot', .21), ('tapt', .12), ('bonito', .20))]
-    pair = {'benchmark': 'PubMedQA', 'metric': 'macro_f1', 'arm': 'bonito', 'other': 'zero_shot', 'difference': .11, 'low': .10, 'high': .12, 'n': 500, 'start': 'instruction-tuned'}
+    pubmed += [row(arm, value, 'six held-out Super-NI tasks', 'rouge_l', start='instruction_tuned', n=590) for arm, value in (('zero_shot', .21), ('tapt', .12), ('bonito', .20))]
+    pair = {'benchmark': 'pubmed_qa', 'metric': 'macro_f1', 'arm': 'bonito', 'other': 'zero_shot', 'difference': .11, 'low': .10, 'high': .12, 'n': 500, 'start': 'instruction_tuned'}
     make_run(place/'adaptation-pubmed', 'adaptation', pubmed, {'target': 'pubmed_qa', 'contexts': 800}, comparisons=[pair])
     for contexts, value in ((100, .30), (400, .40)):
         make_run(place/'sweep'/f'contexts={contexts}', 'adaptation', [row('bonito', value, 'vitaminc', 'macro_f1')], {'target': 'vitaminc', 'contexts': contexts})
@@ -112,6 +113,37 @@ def test_parameters_in_rules_are_those_of_their_reports(claim):
     rule = claim.rule
     names = {name for selector in (rule.this or {}, *rule.that, rule.where or {}, {rule.over: ''} if rule.over else {}) for name in selector}
     assert names <= set(report_parameters(claim.report)) | set(ScoreRow.__dataclass_fields__)
+
+
+def test_rules_name_arms_starts_and_benchmarks_that_adaptation_has():
+    from instructgen.adaptation_data import ARMS
+    from instructgen.starts import START_NAMES
+    from instructgen.targets import read_targets
+    def listed(value) -> list: return value if isinstance(value, list) else [value]
+    targets = {'market_notices', *read_targets()}
+    for claim in CLAIMS.values():
+        if claim.report != 'adaptation': continue
+        rule = claim.rule
+        for selector in (rule.this or {}, *rule.that, rule.where or {}):
+            assert set(map(str, listed(selector.get('arm', 'bonito')))) <= set(ARMS), claim.id
+            assert all(any(fits(name, pattern) for name in (*START_NAMES, 'none')) for pattern in listed(selector.get('start', 'none'))), claim.id
+            for pattern in listed(selector.get('benchmark', 'vitaminc')): assert any(fits(name, pattern) for name in (*targets, 'six held-out Super-NI tasks', 'held-out instructions of demo')), (claim.id, pattern)
+        if (where := rule.where or {}).get('benchmark') and 'off-target' not in claim.id and 'forgetting' not in claim.id:
+            assert all(fits(name, where['benchmark']) for name in targets if not name.startswith('squad')) or claim.id == 'bonito-check-first-answer', claim.id
+
+
+@pytest.mark.parametrize('name', [name for name in parameter_files() if read_parameter_file(name).report in ('adaptation', 'training')])
+def test_parameter_files_are_accepted_by_what_reads_them(name):
+    "Not only known names: values that the report's configurations take."
+    from instructgen.adaptation_data import AdaptationConfig
+    from instructgen.records import from_parameters
+    from instructgen.report import report_parameters
+    from instructgen.starts import StartConfig
+    from instructgen.training_arms import TrainingConfig
+    from instructgen.training_runs import RunConfig
+    found = read_parameter_file(name)
+    given = {**{one.name: one.default for one in report_parameters(found.report).values()}, **check_parameters(found.report, found.parameters)}
+    for kind in (AdaptationConfig, StartConfig) if found.report == 'adaptation' else (TrainingConfig, RunConfig): assert from_parameters(kind, given)
 
 
 # ---- bad input
@@ -199,7 +231,7 @@ def test_runs_that_differ_in_more_than_the_setting_are_not_compared():
 
 def test_nothing_is_judged_by_failed_runs_or_other_reports_or_scores_without_interval():
     claim, good = CLAIMS['dynosaur-super-ni'], RunScores('/r', 'training', 'complete', rows=(row('dynosaur', .4), row('alpaca', .3)))
-    assert judge_claim(claim, [good]).word == 'supported'
+    assert judge_claim(claim, [good]).word == 'supported in part' and judge_claim(claim, [good]).note.startswith('not compared with arm dolly; arm gpt4')
     for changed in (replace(good, status='failed'), replace(good, status='running'), replace(good, report='evaluation')): assert judge_claim(claim, [changed]).word == 'not run'
     bare = replace(good, rows=(row('dynosaur', .4, half=None), row('alpaca', .3)))
     assert judge_claim(claim, [bare]).word == 'not supported' and judge_claim(claim, [bare]).evidence[0].outcome == 'open'
@@ -208,14 +240,36 @@ def test_nothing_is_judged_by_failed_runs_or_other_reports_or_scores_without_int
 def test_direction_of_a_loss():
     "Next-word prediction is said to lower the score: a lower score speaks for it, a higher one against it."
     for value, outcome in ((.10, 'for'), (.40, 'against'), (.251, 'open')):
-        run = RunScores('/r', 'adaptation', 'complete', rows=(row('zero_shot', .25, 'pubmed_qa', 'macro_f1', start='instruction-tuned'), row('tapt', value, 'pubmed_qa', 'macro_f1', start='instruction-tuned')))
+        run = RunScores('/r', 'adaptation', 'complete', rows=(row('zero_shot', .25, 'pubmed_qa', 'macro_f1', start='instruction_tuned'), row('tapt', value, 'pubmed_qa', 'macro_f1', start='instruction_tuned')))
         assert [one.outcome for one in judge_claim(CLAIMS['bonito-next-word'], [run]).evidence] == [outcome]
 
 
 def test_starts_are_told_apart():
-    rows = tuple(row(arm, value, 'pubmed_qa', 'macro_f1', start=start) for start, arm, value in (('pretrained', 'zero_shot', .2), ('pretrained', 'bonito', .4), ('instruction-tuned', 'zero_shot', .4), ('instruction-tuned', 'bonito', .3)))
+    rows = tuple(row(arm, value, 'pubmed_qa', 'macro_f1', start=start) for start, arm, value in (('pretrained', 'zero_shot', .2), ('pretrained', 'bonito', .4), ('instruction_tuned', 'zero_shot', .4), ('instruction_tuned', 'bonito', .3)))
     run = RunScores('/r', 'adaptation', 'complete', rows=rows)
     assert [judge_claim(CLAIMS[name], [run]).word for name in ('bonito-pretrained', 'bonito-zero-shot')] == ['supported', 'not supported']
+
+
+def test_each_of_several_rivals_is_compared_and_a_run_never_with_its_twin():
+    def run(folder, kind, value): return RunScores(folder, 'adaptation', 'complete', parameters={'task_type': kind, 'seed': 0}, rows=(row('bonito', value, 'pubmed_qa', 'macro_f1'),))
+    runs = [run('/own', '', .4), run('/exqa', 'exqa', .3), run('/qg', 'qg', .5), run('/nli', 'nli', .1), run('/again', '', .4)]
+    found = judge_claim(CLAIMS['bonito-type'], runs).evidence
+    assert [one.runs for one in found] == [('own', 'exqa'), ('own', 'qg'), ('again', 'exqa'), ('again', 'qg')]
+    def other(folder, place): return RunScores(folder, 'adaptation', 'complete', parameters={'contexts_from': place}, rows=(row('bonito', .4, 'pubmed_qa', 'macro_f1'),))
+    assert judge_claim(CLAIMS['bonito-domain'], [other('/a', ''), other('/b', '')]).word == 'not run'
+    assert [one.runs for one in judge_claim(CLAIMS['bonito-domain'], [other('/a', ''), other('/b', 'x')]).evidence] == [('a', 'b')]
+
+
+def test_seeds_of_unequal_runs_are_not_put_together():
+    def run(seed, examples): return RunScores(f'/r{seed}', 'training', 'complete', parameters={'seed': seed, 'examples': examples}, rows=(row('dynosaur', .4 + seed / 100, seed=seed), row('alpaca', .3, seed=seed)))
+    claim = CLAIMS['dynosaur-check-seeds']
+    assert judge_claim(claim, [run(0, 50), run(1, 50), run(2, 100)]).note == '3 seeds, and 3 of equal runs are wanted'
+    assert judge_claim(claim, [run(0, 50), run(1, 50), run(2, 50)]).word == 'supported in part'  # without self_instruct
+
+
+def test_a_call_costs_though_the_ledger_knew_its_answer():
+    again = RunScores('/r', 'dynosaur_data', 'complete', parameters={'llm': 'openai:m'}, manifest={'llm': {'cost': 0., 'cost_before': .9}, 'counts': {'tasks': 100}})
+    assert judge_claim(CLAIMS['dynosaur-cost'], [again]).word == 'not supported'
 
 
 def test_shares_need_a_price_and_a_model():
@@ -225,7 +279,8 @@ def test_shares_need_a_price_and_a_model():
 
 
 @pytest.mark.parametrize(('value', 'pattern', 'meant'), [('Super-NI', 'super_ni', True), ('dynosaur + super_ni', 'dynosaur', False), ('dynosaur + super_ni', 'dynosaur*superni', True), ('', '*', True), ('p3', ['flan', 'P3'], True),
-                                                        ('a.b', 'a?b', True), ('[x]', '[xyz]', False), (.95, .95, True), (True, 'true', True)])
+                                                        ('a.b', 'a?b', True), ('[x]', '[xyz]', False), (.95, .95, True), (True, 'true', True),
+                                                        (10, 1.0, False), (1, 1.0, True), ('0.5', .5, True), ('dynosaur_super_ni', 'dynosaur+super_ni', False)])
 def test_patterns(value, pattern, meant): assert fits(value, pattern) is meant
 
 
@@ -242,7 +297,7 @@ def test_runs_are_gathered_with_what_is_missing(outputs):
     listed = unfinished_table(runs, missing)
     assert dict(zip(listed['run'], listed['status'])) == {'': 'missing', 'training-broken': 'failed', 'training-empty': 'no scores', 'training-damaged': 'unreadable'}
     tidy = scores_table(runs)
-    assert len(tidy) == sum(len(run.rows) for run in runs) == 15 + 23 + 2 and {'p_seed', 'p_contexts', 'p_target'} <= set(tidy)
+    assert len(tidy) == sum(len(run.rows) for run in runs) == 15 + 22 + 2 and {'p_seed', 'p_contexts', 'p_target'} <= set(tidy)
 
 
 def test_verdicts_of_the_runs(outputs):
@@ -251,7 +306,7 @@ def test_verdicts_of_the_runs(outputs):
     told = {name: verdict.text for name, verdict in found.items() if verdict.word != 'not run'}
     assert told == {
         'dynosaur-super-ni': 'mixed at scale tiny', 'dynosaur-cost': 'supported', 'dynosaur-yield': 'supported', 'dynosaur-contamination': 'supported at scale tiny',
-        'dynosaur-labels': 'to be read', 'dynosaur-check-overlap': 'supported at scale tiny', 'dynosaur-check-seeds': 'supported at scale tiny',
+        'dynosaur-labels': 'to be read', 'dynosaur-check-overlap': 'supported in part at scale tiny', 'dynosaur-check-seeds': 'supported in part at scale tiny',
         'bonito-zero-shot': 'supported at scale tiny', 'bonito-pretrained': 'supported at scale tiny', 'bonito-next-word': 'supported at scale tiny', 'bonito-above-next-word': 'supported at scale tiny',
         'bonito-above-next-word-instructed': 'supported at scale tiny', 'bonito-contexts': 'supported at scale tiny', 'bonito-forgetting': 'supported at scale tiny',
         'bonito-off-target': 'not supported at scale tiny', 'bonito-rules': 'supported at scale tiny', 'bonito-check-majority': 'supported at scale tiny', 'bonito-check-templates': 'mixed at scale tiny'}
@@ -270,7 +325,7 @@ def test_larger_scales_count_alone(outputs, tmp_path):
 def test_summary_report(outputs, tmp_path):
     folder = run_report('summary', out=str(tmp_path/'summary'), runs=f'{outputs},{outputs}/nowhere')
     page, counts = html.unescape((folder/'report.html').read_text('utf-8')), read_manifest(folder)['counts']
-    assert counts['claims'] == len(CLAIMS) == sum(counts[name] for name in ('supported', 'mixed', 'not_supported', 'to_be_read', 'not_run'))
+    assert counts['claims'] == len(CLAIMS) == sum(counts[name] for name in ('supported', 'supported_in_part', 'mixed', 'not_supported', 'to_be_read', 'not_run'))
     assert counts['runs'] == 10 and counts['unfinished'] == 5
     for text in ('supported at scale tiny', 'they say nothing about the models of the papers', 'nowhere is not there', 'contexts=1600', 'adaptation -f first2'): assert text in page, text
     assert 'no room on the disk &lt;b&gt;' in (folder/'report.html').read_text('utf-8')  # a stranger's text stays text
