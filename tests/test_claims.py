@@ -306,7 +306,7 @@ def test_verdicts_of_the_runs(outputs):
     told = {name: verdict.text for name, verdict in found.items() if verdict.word != 'not run'}
     assert told == {
         'dynosaur-super-ni': 'mixed at scale tiny', 'dynosaur-cost': 'supported', 'dynosaur-yield': 'supported', 'dynosaur-contamination': 'supported at scale tiny',
-        'dynosaur-labels': 'to be read', 'dynosaur-check-overlap': 'supported in part at scale tiny', 'dynosaur-check-seeds': 'supported in part at scale tiny',
+        'dynosaur-labels': 'to be read', 'dynosaur-check-overlap': 'supported in part at scale tiny', 'dynosaur-check-seeds': 'supported at scale tiny',
         'bonito-zero-shot': 'supported at scale tiny', 'bonito-pretrained': 'supported at scale tiny', 'bonito-next-word': 'supported at scale tiny', 'bonito-above-next-word': 'supported at scale tiny',
         'bonito-above-next-word-instructed': 'supported at scale tiny', 'bonito-contexts': 'supported at scale tiny', 'bonito-forgetting': 'supported at scale tiny',
         'bonito-off-target': 'not supported at scale tiny', 'bonito-rules': 'supported at scale tiny', 'bonito-check-majority': 'supported at scale tiny', 'bonito-check-templates': 'mixed at scale tiny'}
