@@ -133,8 +133,7 @@ def _items(target: Target, templates: list[Template], id: str, row: dict[str, An
         try: rendered, options = template.render(values, f'{seed}-{id}', cut), template.choices(values, f'{seed}-{id}', cut)
         except RenderError as error: made.append(Rejected('row', f'{id}/{template.name}', error.rule, str(error), where)); continue
         if rendered is None: made.append(Rejected('row', f'{id}/{template.name}', 'template_empty', 'the template writes nothing for this row', where)); continue
-        if target.labels and options and values['label'] >= len(options): made.append(Rejected('row', f'{id}/{template.name}', 'gold_not_an_option', f'the template has {len(options)} choices for {len(target.labels)} labels', where)); continue
-        answers = values['answers'] if not target.labels else [options[values['label']] if options else rendered[1]]
+        answers = [rendered[1]] if target.labels else values['answers']
         made.append(make_item(f'{id}/{template.name}', rendered[0], '', answers, options or () if target.mode == 'rank' else (), where,
                               task=target.name, template=template.name, source=target.name, group=id, context=passage if passage in rendered[0] else ''))
     return made
