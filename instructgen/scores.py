@@ -115,4 +115,4 @@ def read_scores(
     path = Path(run_folder, 'scores.json')
     if not path.is_file(): return []
     try: return [ScoreRow(**row) for row in json.loads(path.read_text(encoding='utf-8'))['rows']]
-    except (ValueError, TypeError, KeyError) as error: raise ValueError(f'{path} does not hold rows of scores: {error!s:.200}') from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error: raise ValueError(f'{path} does not hold rows of scores: {error!s:.200}') from error
