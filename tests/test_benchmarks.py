@@ -234,7 +234,7 @@ def test_longform_in_every_form_of_file(tmp_path, ending):
     elif ending == '.json': path.write_text(json.dumps(rows))
     else: path.write_bytes(gzip.compress('\n'.join(map(json.dumps, rows)).encode()) if ending.endswith('gz') else '\n'.join(map(json.dumps, rows)).encode())
     benchmark = load_benchmark(str(path))
-    assert (benchmark.items[0].instruction, benchmark.items[0].references, benchmark.metrics, benchmark.max_tokens) == ('Write\n  two lines ', (' a\nb ',), ('meteor',), 512)
+    assert (benchmark.name, benchmark.items[0].instruction, benchmark.items[0].references, benchmark.metrics, benchmark.max_tokens) == ('2 rows in the form of LongForm', 'Write\n  two lines ', (' a\nb ',), ('meteor',), 512)
     assert [drop.rule for drop in benchmark.rejected] == ['no_question'] and '512 tokens' in benchmark.note
 
 
@@ -330,7 +330,7 @@ def test_a_target_of_ones_own_as_it_is_now(tmp_path):
     ("[['No'], ['yes', 'YES-INDEED']]", '[[no], [yes]]', 'quotation marks'), ("[['No'], ['yes', 'YES-INDEED']]", "['no', 'yes']", 'a list of spellings for each label'), ('{text: [text]', '{text: text', 'field text is'),
     ('[accuracy]', 'accuracy', 'want a list of names'), ('[accuracy]', '[acuracy]', "no metric 'acuracy'"), ('context: text', 'context: txt', 'context needs the field txt'), ('answer: [label]', 'said: [label]', 'labels needs the field answer'),
     ('mode: rank', 'mode: rank\nmax_token: 3', "has the key 'max_token'"), ('mode: rank\n', '', "has no 'mode'"), ('dataset: mine', 'dataset: [mine]', 'want a name'), ('templates:', 'templates_of: nothing\nvalues:', "no target 'nothing'"),
-    ('"No ||| Yes"', '"No"', 'the template has 1 choices for 2 labels|few_options'), ('answer_choices: "No ||| Yes", ', '', "'answer_choices' is undefined"), ('dataset: mine', 'about: ' + '[' * 99, 'nested over 50 deep')])
+    ('"No ||| Yes"', '"No"', 'few_options'), ('{{answer_choices[label]}}', '{{label}}', 'gold_not_an_option'), ('answer_choices: "No ||| Yes", ', '', "'answer_choices' is undefined"), ('dataset: mine', 'about: ' + '[' * 99, 'nested over 50 deep')])
 def test_what_a_target_of_ones_own_gets_wrong(tmp_path, old, new, message):
     assert old in OWN_TARGET
     with pytest.raises(ValueError, match=message): load_own_target(tmp_path, OWN_TARGET.replace(old, new))

@@ -169,7 +169,7 @@ def test_lineage_is_consistent() -> None:
     ('rotten_tomatoes', '', []), ('ag_news', '', []), ('bigscience/P3', 'paws_labeled_final_PAWS_ANLI_GPT3', []), ('mind_the_gap_news', '', []), ('qiaojin/PubMedQA', 'pqa_labeled', ['pubmed_qa']),
     ('super_glue', 'boolq', []), ('super_glue', 'record', ['task281_points_of_correspondence']), ('glue', 'cola', []), ('glue', 'wnli', ['task648_answer_generation']), ('glue', 'qnli', ['task349_squad2.0_answerable_unanswerable_question_classification']),
     ('super_glue', '', ['task1388_cb_entailment', 'task827_copa_commonsense_reasoning']), ('ag_news, owner/snli', '', ['task190_snli_classification']), ('letters+zest', '', ['task121_zest_text_modification']),
-    ('P3-kilt_tasks_hotpotqa_combining_facts', '', []), ('bigscience/P3', 'cos_e_v1.11_question_option_id', []), ('broken_records', 'wic-ket', []),
+    ('P3-kilt_tasks_hotpotqa_combining_facts', '', []), ('bigscience/P3', 'cos_e_v1.11_question_option_id', []), ('broken_records', 'wic-ket', []), ('codeparrot/github-code', 'Dart-all', []), ('GEM/dart', '', ['task1407_dart_question_generation']), ('blood_glucose_log', '', []), ('sick_leave', '', []), ('bigscience/P3-sick_entails', '', ['task1612_sick_label_classification']),
     ('squadshifts', 'nyt', ['squad_shifts']), ('tasksource/contract-nli', '', ['contract_nli']), ('tals/vitaminc', '', ['vitaminc']), ('HuggingFaceH4/helpful-self-instruct-raw', '', ['user_instruction_252'])])
 def test_related(source: str, config: str, tasks: list[str]) -> None:
     lineage = read_lineage()
