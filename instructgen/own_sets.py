@@ -72,7 +72,9 @@ def read_own_set(
         if key not in known: raise ValueError(f'{path} has the key {key!r}{_nearest(str(key), known)}; there are {", ".join(known)}')
     try:
         options = data.get('options', [])
-        if isinstance(options, dict): data |= {'options': (), 'option_columns': _texts(options.get('columns', options.get('column')), 'options')}
+        if isinstance(options, dict):
+            if list(options) not in (['columns'], ['column']): raise ValueError(f'options is {options!r:.60}, want a list of answers, the name of a column, or {{columns: [one, other]}}')
+            data |= {'options': (), 'option_columns': _texts(*options.values(), 'options')}
         elif isinstance(options, str): data |= {'options': (), 'option_columns': (options,)}
         for key in ('files', 'metrics', 'options', 'option_columns'):
             if key in data and not isinstance(data[key], tuple): data[key] = _texts(data[key], key)
@@ -108,6 +110,7 @@ def fill_gaps(
 
 # %% ../nbs/31_own_sets.ipynb #ca716344
 def _columns(own: OwnSet, rows: list[tuple[str, dict[str, Any]]], where: str) -> dict[str, str]:  # name -> column; ValueError with the nearest
+    if not gap_names(own.prompt + own.input): raise ValueError(f'the prompt {own.prompt!r:.60} has no gap such as {{question}}, so every row would ask the same')
     there = list(dict.fromkeys(name for _, row in rows[:1000] for name in row))
     wanted = [*gap_names(own.prompt), *gap_names(own.input), own.answer, *own.option_columns, *filter(None, (own.id, own.task))]
     found = {name: own.columns.get(name, name) for name in wanted}

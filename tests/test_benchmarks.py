@@ -1,6 +1,7 @@
 """Evaluation files: what becomes an item, what is dropped under which name, and what is refused."""
 import gzip
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import yaml
 from hypothesis import given, settings, strategies as st
 
 from instructgen.answer_sets import load_longform, load_p3, load_squad, load_user_instructions, read_answers
-from instructgen.benchmarks import Benchmark, Item, draw_items, find_form, load_benchmark, make_benchmark, make_item
+from instructgen.benchmarks import Benchmark, Item, benchmark_rows, draw_items, find_form, load_benchmark, make_benchmark, make_item
 from instructgen.lineage import evaluation_sources, read_lineage
 from instructgen.own_sets import fill_gaps, gap_names, load_own
 from instructgen.records import Rejected
@@ -354,6 +355,8 @@ def test_forty_rows_and_ten_lines(tmp_path):
     ('files: table.csv\nprompt: "{qestion}"\n', "no column 'qestion' .did you mean 'question'"), ('files: table.csv\nprompt: "{question}"\nanswer: Answers\n', "no column 'Answers' .did you mean 'answer'"),
     ('files: table.csv\nprompt: "{question}"\nmetric: rogue\n', "no metric 'rogue'"), ('files: table.csv\nprompt: [1\n', 'is no YAML'), ('- a\n', 'want keys such as'), ('prompt: "{question}"\n', 'files is missing'),
     ('files: table.csv\nprompt: "{question}"\nmetric: rouge_l\nmetrics: exact_match\n', 'has both metric and metrics'), ('files: table.csv\n---\nprompt: "{question}"\n', 'has 2 documents'), ('files: ' + '[' * 60, 'nested over 50 deep'),
+    ('files: table.csv\nprompt: "{question}"\noptions: {colums: answer}\n', 'want a list of answers, the name of a column'), ('files: table.csv\nprompt: "What?"\n', 'has no gap such as'), ('files: table.csv\nprompt: "{question"\n', 'has no gap such as'),
+    ('files: table.csv\nprompt: "{question}"\noptions: [blue, red]\nmetric: rouge_l\n', 'rouge_l does not fit mode rank'), ('files: table.csv\nprompt: "{question}"\nform: alpacca\n', 'no prompt format'),
     ('files: none.csv\nprompt: "{question}"\n', "names 'none.csv'"), ('files: table.csv\nprompt: "{question}"\nid: answer\n', "id 'blue' is there twice"), ('files: table.csv\nprompt: "{question}"\nmax_tokens: many\n', "max_tokens is 'many'"),
     ('files: table.csv\nprompt: "{question.__class__}"\n', "no column 'question.__class__'"), ('files: table.csv\nprompt: "{question}"\noptions: [true, false]\n', 'quotation marks'),
     ('files: table.csv\nprompt: "{question}"\ncolumns: {questoin: question}\n', "columns names 'questoin'"), ('files: table.csv\nprompt: !!python/object/apply:os.getcwd []\n', 'is no YAML')])
@@ -404,6 +407,17 @@ def test_a_path_that_shows_no_form(tmp_path):
     with pytest.raises(ValueError, match='shows none of the forms'): load_benchmark(str(write_lines(tmp_path / 'x.jsonl', [{'a': 1}])))
     with pytest.raises(FileNotFoundError, match='want super_ni:PLACE'): load_benchmark('super:x')
     with pytest.raises(ValueError, match='want NAME=PLACE'): load_benchmark('target:vitaminc')
+
+
+@pytest.mark.parametrize('spec', ['', ' ', 'squad:', 'own:', 'p3: '])
+def test_a_benchmark_without_a_place(spec):
+    with pytest.raises(ValueError, match='names no place|named by an empty text'): load_benchmark(spec)
+
+
+@pytest.mark.parametrize('content', [b'junk', lzma.compress(b'{"a": 1}\n')[:-6]])
+def test_damaged_xz_files_are_named(tmp_path, content):
+    (tmp_path / 'rows.jsonl.xz').write_bytes(content)
+    with pytest.raises(ValueError, match='rows.jsonl.xz is damaged'): benchmark_rows(tmp_path / 'rows.jsonl.xz')
 
 
 def test_the_same_for_every_hash_seed(tmp_path):
