@@ -10,7 +10,7 @@ __all__ = ['logger', 'KEPT', 'row_type', 'off_target', 'check_arms', 'arm_form',
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .adaptation_data import ARMS, AdaptationConfig, ArmData, TargetData
+from .adaptation_data import ArmData, TargetData
 from .benchmarks import Benchmark, Item
 from .bonito.format import load_task_types
 from .bonito.meta import read_registry
@@ -176,19 +176,19 @@ def arm_scores(
     arms: Sequence[str],               # that were run, zero_shot among them
     benchmarks: Sequence[Benchmark],   # the target first
     commonest: int = -1,               # option for the majority baseline, -1 for none and no guessing
-    dirty: Mapping[str, Sequence[str]] | None = None,  # by arm, ids of items that its data may hold
+    dirty: Collection[str] | None = None,  # ids of items that some arm's data had; None if nobody looked
     scale: str = 'tiny',               # of the experiment
     seed: int = 0,                     # of the bootstrap
-) -> list[ScoreRow]:                   # by start, arm and benchmark
+) -> list[ScoreRow]:                   # by start, arm and benchmark; the clean items are the same for all of them
     "Every score of every arm."
     rows = []
-    if commonest >= 0: rows += score(benchmarks[0], constant_predictions(benchmarks[0], commonest), seed=seed, arm='majority', start='none', model="the training split's commonest answer", scale=scale) + [replace(guessing_row(benchmarks[0], seed=seed), scale=scale)]
+    def known(benchmark: Benchmark) -> Collection[str] | None: return None if dirty is None else {item.id for item in benchmark.items} & set(dirty)
+    if commonest >= 0: rows += score(benchmarks[0], constant_predictions(benchmarks[0], commonest), known(benchmarks[0]), seed=seed, arm='majority', start='none', model="the training split's commonest answer", scale=scale) + [replace(guessing_row(benchmarks[0], seed=seed), scale=scale)]
     for start in starts.values():
         for arm in arms:
             for benchmark in benchmarks:
                 said = read_predictions(predictions_path(Path(folder, f'{start.name}-{arm}'), benchmark.name), benchmark)
-                known = set((dirty or {}).get(arm, ())) & {item.id for item in benchmark.items}
-                rows += score(benchmark, said, known or None, seed=seed, arm=arm, start=start.name, model=start.title, scale=scale)
+                rows += score(benchmark, said, known(benchmark), seed=seed, arm=arm, start=start.name, model=start.title, scale=scale)
     return rows
 
 # %% ../nbs/34_adaptation.ipynb #56a00f79

@@ -8,9 +8,8 @@ __all__ = ['logger', 'ARMS', 'TASK_TYPES', 'AdaptationConfig', 'TargetData', 're
 
 # %% ../nbs/34_adaptation_data.ipynb #ac62b7ba
 import logging
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,18 @@ import pandas as pd
 from .benchmarks import Benchmark
 from .bonito.config import BonitoConfig
 from .bonito.dataset import build_bonito
+from .bonito.examples import read_overrides
 from .bonito.format import load_task_types
 from .bonito.meta import read_registry
 from .bonito.model import ModelConfig, build_training_data, demo_file, train_generator
 from .bonito.rules import RULE_TYPES
 from .contexts import read_contexts, sample_contexts
 from .dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
-from .lineage import evaluation_sources, named_sources, read_lineage
-from .records import Context, Example, Rejected, check_types, comma_list, content_hash, from_parameters
-from .run_llm import open_model
+from .lineage import named_sources, read_lineage
+from .records import Context, Example, comma_list, content_hash
 from .run_tables import read_examples
 from .starts import StartConfig, target_sources
-from .store import open_run, outputs_folder, read_manifest
+from .store import open_run, outputs_folder
 from .targets import load_target, read_targets
 
 # %% ../nbs/34_adaptation_data.ipynb #075a88a1
@@ -52,6 +51,7 @@ class AdaptationConfig:
     examples: int = 800         # of an arm at most
     least: int = 100            # an arm with fewer is not run
     draws: int = 2              # tasks a text that are asked for
+    steps: int = 100            # optimiser steps of every arm, the same for all
     rules: str = 'published'    # which generated tasks are kept: 'published' (those that can be read, as in the paper) or 'careful'
     generator: str = ''         # Bonito's generator, as in `open_llm`; '' trains a small one on `templates`
     templates: str = 'demo'     # of the small generator, as in `load_templates`
@@ -75,6 +75,8 @@ class AdaptationConfig:
 
     def __post_init__(self):
         if unknown := [name for name in self.arm_names if name not in ARMS]: raise ValueError(f'no arm {unknown[0]!r}, there are {", ".join(ARMS)}')
+        if self.task_type and self.task_type not in (short := [kind.short for kind in load_task_types()]): raise ValueError(f'no task type {self.task_type!r}, there are {", ".join(short)}')
+        if self.steps < 2: raise ValueError(f'steps is {self.steps}, want 2 or more: every arm makes as many')
         if not 1 <= self.least <= self.examples: raise ValueError(f'least is {self.least} and examples {self.examples}, want 1 <= least <= examples')
         if self.target != 'demo' and '=' not in self.target: raise ValueError(f'target is {self.target!r}, want NAME=PLACE with one of {", ".join(read_targets())}, or demo')
 
@@ -172,7 +174,9 @@ def make_generator(
     own, lineage = target_sources(config.target), read_lineage()
     known = read_registry(demo_file('ctga.yaml') if config.templates == 'demo' else '')
     others = sorted({entry.name for entry in known if not {*named_sources(lineage, entry.name)} & own})
-    asked = ModelConfig(templates=config.templates, overrides=config.overrides, datasets='overrides' if config.overrides else ','.join(others),
+    named, left = read_overrides(config.overrides) if config.overrides else {}, sorted({entry.name for entry in known} - set(others))
+    datasets = 'overrides' if named and not set(left) & set(named) else ','.join(name for name in others if not named or name in named)  # nothing of the target
+    asked = ModelConfig(templates=config.templates, overrides=config.overrides, datasets=datasets,
                         rows=config.generator_rows, steps=config.generator_steps, hidden=config.generator_hidden or start.hidden, layers=start.layers, seed=config.seed)
     folder = (Path(place) if place else outputs_folder()/'starts')/f'generator-{content_hash(asdict(asked))}'
     if not (folder/'manifest.json').is_file():
@@ -190,7 +194,7 @@ def dynosaur_arm(
 ) -> ArmData:                  # examples of as many tasks as there are, drawn evenly
     "Dynosaur tasks from annotated sources, without the target."
     if not config.sources: return ArmData('dynosaur', reason='no sources of the domain were named (sources)')
-    asked = DatasetConfig(sources=config.sources, llm=config.dynosaur_llm, seed=config.seed)
+    asked = DatasetConfig(sources=config.sources, llm=config.dynosaur_llm, **{name: getattr(config, name) for name in ('seed', 'concurrency', 'timeout', 'budget_calls', 'budget_tokens', 'budget_money', 'price_in', 'price_out')})
     cards, refused = gather_sources(asked)
     lineage = read_lineage()
     own = target_sources(config.target)
@@ -198,7 +202,7 @@ def dynosaur_arm(
     if not left: return ArmData('dynosaur', reason='no source is left without the target')
     with open_run('dynosaur_data', asdict(asked), out=folder, resume=Path(folder, 'run.json').exists()) as run:
         counts = build_dataset(run, asked, left, refused)
-        run.finish({part: value for part, value in counts.items() if isinstance(value, int)}, llm=counts['llm'])
+        run.finish({part: value for part, value in counts.items() if isinstance(value, int)}, status='stopped' if counts['stopped'] else 'complete', llm=counts['llm'])
     by_task: dict[str, list[Example]] = {}
     for row in read_examples(folder).to_pylist(): by_task.setdefault(row['task_id'], []).append(Example(**row))
     queues, made = [list(_shuffled(examples, config.seed)) for _, examples in sorted(by_task.items())], []
@@ -206,7 +210,8 @@ def dynosaur_arm(
         made += [queue.pop() for queue in queues][:3 * config.examples - len(made)]
         queues = [queue for queue in queues if queue]
     names = sorted({card.source for card in cards} - {card.source for card in left})
-    return ArmData('dynosaur', _shuffled(made, config.seed), (), sum(map(len, by_task.values())), 0, '', f'{len(by_task)} tasks of {len({card.source for card in left})} sources' + (f'; left out: {", ".join(names)}' if names else ''))
+    told = [f'{len(by_task)} tasks of {len({card.source for card in left})} sources', f'left out: {", ".join(names)}' if names else '', counts['stopped']]
+    return ArmData('dynosaur', _shuffled(made, config.seed), (), sum(map(len, by_task.values())), 0, '', '; '.join(filter(None, told)))
 
 # %% ../nbs/34_adaptation_data.ipynb #8e297bbc
 def gather_arms(
@@ -218,7 +223,7 @@ def gather_arms(
 ) -> dict[str, ArmData]:        # by name, zero_shot left out
     "The data of every arm, as much as there is."
     folder, names, arms = Path(folder), config.arm_names, {}
-    if 'tapt' in names: arms['tapt'] = ArmData('tapt', (), target.contexts, len(target.contexts), len(target.contexts))
+    if {'tapt', 'tapt_then_bonito'} & set(names): arms['tapt'] = ArmData('tapt', (), target.contexts, len(target.contexts), len(target.contexts))
     if 'rules' in names: arms['rules'] = generate_arm('rules', 'rules', config, target, folder/'rules')
     if {'bonito', 'mixed', 'tapt_then_bonito'} & set(names):
         llm, ctga = (config.generator, '') if config.generator else make_generator(config, start, place)
@@ -237,18 +242,18 @@ def _cut(arm: ArmData, size: int) -> ArmData:
 def equalise(
     arms: dict[str, ArmData],        # from `gather_arms`
     config: AdaptationConfig,        # examples, least, which arms
-    texts: tuple[Context, ...] = (), # of the target, for tapt_then_bonito
-) -> dict[str, ArmData]:        # those that are asked for; `examples` of one size
+) -> dict[str, ArmData]:            # those that are asked for; `examples` of one size
     "The arms with the same number of examples."
     found = {name: arm if arm.reason or arm.texts or len(arm.examples) >= config.least else replace(arm, reason=f'{len(arm.examples)} examples, and least is {config.least}') for name, arm in arms.items()}
     size = min([config.examples, *(len(arm.examples) for arm in found.values() if not arm.reason and not arm.texts)])
     equal = {name: _cut(arm, size) for name, arm in found.items()}
     for name, parts in (('mixed', ('bonito', 'dynosaur')), ('tapt_then_bonito', ('bonito',))):
         if name not in config.arm_names: continue
-        missing = [part for part in parts if found[part].reason]
+        texts = arms['tapt'].texts if name == 'tapt_then_bonito' else ()  # those that were checked
+        missing = [part for part in parts if found[part].reason] + (['text'] if name == 'tapt_then_bonito' and not texts else [])
         halves = [found[part].examples[:(size + place) // len(parts)] for place, part in enumerate(parts)] if not missing else []
         rows = _shuffled([example for half in halves for example in half], config.seed)
-        equal[name] = ArmData(name, rows, texts if name == 'tapt_then_bonito' else (), sum(found[part].available for part in parts), len({example.context for example in rows} - {''}), f'there is no {" and no ".join(missing)}' if missing else '')
+        equal[name] = ArmData(name, rows, texts, sum(found[part].available for part in parts), len({example.context for example in rows} - {''}), f'there is no {" and no ".join(missing)}' if missing else '')
     return {name: equal[name] for name in ARMS if name in equal and name in config.arm_names}
 
 # %% ../nbs/34_adaptation_data.ipynb #d9c0b9d8

@@ -9,8 +9,8 @@ __all__ = ['START_NAMES', 'StartConfig', 'demo_rows', 'target_sources', 'tuning_
 # %% ../nbs/33_starts.ipynb #63c243d9
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 

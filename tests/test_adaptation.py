@@ -12,7 +12,7 @@ from instructgen.adaptation import arm_differences, arm_scores, check_arms, find
 from instructgen.adaptation_data import ARMS, AdaptationConfig, ArmData, arms_table, dynosaur_arm, equalise, gather_arms, read_target
 from instructgen.benchmarks import Benchmark, Item
 from instructgen.predictions import Prediction, predictions_path, write_prediction
-from instructgen.records import Example
+from instructgen.records import Context, Example
 from instructgen.report import run_report
 from instructgen.scores import read_scores
 from instructgen.sources import demo_folder
@@ -74,7 +74,7 @@ def test_raw_texts_refuse_an_empty_place(tmp_path: Path):
     with pytest.raises(ValueError, match='no text in'): raw_texts(str(tmp_path))
 
 
-@pytest.mark.parametrize('changes, words', [({'arms': 'tpat'}, "no arm 'tpat'"), ({'least': 0}, 'least is 0'), ({'examples': 10}, 'examples 10'), ({'target': 'pubmed_qa'}, 'want NAME=PLACE'),
+@pytest.mark.parametrize('changes, words', [({'arms': 'tpat'}, "no arm 'tpat'"), ({'least': 0}, 'least is 0'), ({'examples': 10}, 'examples 10'), ({'steps': 1}, 'steps is 1'), ({'task_type': 'yesno'}, "no task type 'yesno'"), ({'target': 'pubmed_qa'}, 'want NAME=PLACE'),
                                             ({'target': 'pubmedqa=x'}, 'did you mean pubmed_qa')])
 def test_wrong_wishes(changes: dict, words: str):
     with pytest.raises(ValueError, match=words): read_target(AdaptationConfig(**changes))
@@ -95,19 +95,22 @@ def test_all_arms_of_the_demo(target, tmp_path: Path):
     checked, found = check_arms(arms, [target.benchmark])
     assert 400 <= checked['gold'].available <= 480 and checked['rules'].available <= arms['rules'].available      # a few notices of both splits are alike by chance
     assert found['gold']['dropped'] == 480 - checked['gold'].available
-    equal = equalise(checked, config, target.contexts)
+    equal = equalise(checked, config)
     sizes = {name: len(arm.examples) for name, arm in equal.items() if not arm.reason and not arm.texts}
-    assert len(set(sizes.values())) == 1 and set(sizes) == {'rules', 'dynosaur', 'gold'}, sizes
-    assert 'bonito' in equal['mixed'].reason and 'least is 50' in equal['bonito'].reason          # two steps teach a generator nothing
+    assert len(set(sizes.values())) == 1 and set(sizes) >= {'rules', 'dynosaur', 'gold'}, sizes   # what a generator of two steps writes can be read by chance only
+    for name in ('bonito', 'mixed'): assert (name in sizes) != bool(equal['bonito'].reason)
     table = arms_table(equal, 10, 16).set_index('arm')
-    assert table.steps['bonito'] == 0 and table.steps['gold'] == 10 and table.note['prompted_llm'].startswith('not run')
+    assert table.steps['prompted_llm'] == 0 and table.steps['gold'] == 10 and table.note['prompted_llm'].startswith('not run')
     assert list(equal) == [name for name in ARMS if name in equal]
 
 
 def test_halves():
     rows = {name: tuple(Example(f'{name}{number}', 'ask', '', 'answer', context=f'text {number}') for number in range(30)) for name in ('bonito', 'dynosaur')}
     arms = {name: ArmData(name, examples, available=30) for name, examples in rows.items()}
-    equal = equalise(arms, AdaptationConfig(arms='mixed,bonito,tapt_then_bonito', examples=21, least=5), ())
+    arms['tapt'] = ArmData('tapt', (), (Context('a text that was checked'),), 1, 1)
+    equal = equalise(arms, AdaptationConfig(arms='mixed,bonito,tapt_then_bonito', examples=21, least=5))
+    assert equal['tapt_then_bonito'].texts == arms['tapt'].texts
+    assert 'no text' in equalise({**arms, 'tapt': ArmData('tapt')}, AdaptationConfig(arms='tapt_then_bonito', examples=21, least=5))['tapt_then_bonito'].reason
     assert {name: len(arm.examples) for name, arm in equal.items()} == {'bonito': 21, 'tapt_then_bonito': 21, 'mixed': 21}
     assert Counter(example.id.rstrip('0123456789') for example in equal['mixed'].examples) == {'bonito': 10, 'dynosaur': 11}
     assert equal['tapt_then_bonito'].examples != () and set(equal['tapt_then_bonito'].examples) == set(equal['bonito'].examples)
@@ -180,11 +183,14 @@ def test_scores_and_gains(target, tmp_path: Path):
     from instructgen.starts import Start
     starts = {'pretrained': Start('pretrained', 'x', 'a model', False)}
     rows = arm_scores(tmp_path, starts, ('zero_shot', 'gold'), [target.benchmark], target.commonest)
-    assert {row.arm for row in rows} == {'majority', 'zero_shot', 'gold'} and {row.scale for row in rows} == {'tiny'}
+    assert {row.arm for row in rows} == {'majority', 'guessing', 'zero_shot', 'gold'} and {row.scale for row in rows} == {'tiny'}
+    few = [item.id for item in target.benchmark.items[:9]]
+    parted = arm_scores(tmp_path, starts, ('zero_shot', 'gold'), [target.benchmark], target.commonest, few)
+    assert {(row.arm, row.n) for row in parted if row.subset == 'clean' and row.level == 'all'} == {(arm, len(target.benchmark.items) - 9) for arm in ('majority', 'zero_shot', 'gold')}
     gaps = arm_differences(tmp_path, starts, ('zero_shot', 'gold'), [target.benchmark])
     assert [gap['verdict'] for gap in gaps] == ['better'] and .2 < gaps[0]['low'] < gaps[0]['difference'] < gaps[0]['high']
     table = gains_table(rows, gaps, [target.benchmark])
-    assert list(table.arm) == ['majority', 'zero_shot', 'gold'] and table.gain[2].startswith('+')
+    assert list(table.arm) == ['majority', 'guessing', 'zero_shot', 'gold'] and table.gain[3].startswith('+')
     assert main_metric(target.benchmark) == 'macro_f1'
 
 
@@ -194,7 +200,7 @@ def test_report(tmp_path: Path, monkeypatch):
     folder = run_report('adaptation', out=str(tmp_path/'run'), **settings)
     manifest, rows = read_manifest(folder), read_scores(folder)
     assert manifest['status'] == 'complete' and {row.start for row in rows} == {'none', 'pretrained', 'instruction_tuned'}
-    assert {row.arm for row in rows} == {'majority', 'zero_shot', 'tapt', 'rules', 'gold'} and set(manifest['not_run']) == {'tapt_then_bonito'}
+    assert {row.arm for row in rows} - {'tapt_then_bonito'} == {'majority', 'guessing', 'zero_shot', 'tapt', 'rules', 'gold'} and set(manifest['not_run']) <= {'tapt_then_bonito'}
     page = (folder/'report.html').read_text()
     for words in ('What this does not show', 'random weights', 'Gain and change', 'no difference shown'): assert words in page
     comparisons = json.loads((folder/'scores.json').read_text())['comparisons']
