@@ -106,6 +106,12 @@ def _shared(report: str, spec: Mapping[str, Any], fixed: dict[str, Any]) -> tupl
     if total is not None and total < 1: raise ValueError(f'concurrency is {total}, want 1 or more')
     return total, Budget(**{name.removeprefix('budget_'): value for name, value in check_parameters(report, {name: asked[name] for name in _BUDGETS if name in asked}).items()}).limits
 
+def _check_prices(report: str, given: Mapping[str, Any]) -> None:  # of a run under a budget of money; ValueError before anything runs
+    known = report_parameters(report)
+    def value(name: str) -> Any: return given.get(name, known[name].default if name in known else None)
+    free = str(value('llm') or '').partition(':')[0] in ('rules', 'recorded')  # cost nothing
+    if not free and None in (value('price_in'), value('price_out')): raise ValueError(f'budget_money needs prices: give price_in and price_out, in $ a million tokens{" (llm is " + str(value("llm")) + ")" if value("llm") else ""}')
+
 def make_grid(
     report: str,              # name, or path of a notebook
     spec: Mapping[str, Any],  # the content of a grid's file
@@ -120,6 +126,7 @@ def make_grid(
         if wrong := [word for word in (*fixed, *own) if word in _OWN]: raise ValueError(f'{wrong[0]} cannot be in a grid: the sweep sets it for each run')
         if wrong := [word for word in own if word in ('concurrency', *_BUDGETS)]: raise ValueError(f'{wrong[0]} cannot be swept: it is shared by all runs; put it beside parameters')
         given = check_parameters(report, {**fixed, **own})
+        if 'money' in budget: _check_prices(report, given)
         swept = tuple(sorted(own, key=order.index))
         run = SweepRun(run_name({word: given[word] for word in swept}), given, swept)
         if run.name in runs: raise ValueError(f'two runs of the grid are the same: {run.name}')

@@ -44,21 +44,22 @@ def file_system(
 # %% ../nbs/02_ledger.ipynb #f437b129
 def explain_trouble(
     error: sqlite3.Error,  # as SQLite raised it
-    path: str | Path,      # the ledger's file
+    path: str | Path,      # the file
+    what: str = 'ledger',  # that the file is
 ) -> Exception:            # OSError, PermissionError, ValueError or TimeoutError; to be raised
     "SQLite's error as one that names the file and says what to do."
     name = getattr(error, 'sqlite_errorname', '') or ''
     kept = 'What was kept before is safe: run again with --resume.'
     if name.startswith('SQLITE_FULL'):
-        return OSError(errno.ENOSPC, f'No space left for the ledger. Free some space, or name a ledger on another disk. {kept}', str(path))
+        return OSError(errno.ENOSPC, f'No space left for the {what}. Free some space, or name a {what} on another disk. {kept}', str(path))
     if name.startswith(('SQLITE_READONLY', 'SQLITE_CANTOPEN', 'SQLITE_PERM', 'SQLITE_AUTH')):
-        return PermissionError(errno.EACCES, f'The ledger cannot be written ({error}). Make file and folder writable, or name another ledger', str(path))
+        return PermissionError(errno.EACCES, f'The {what} cannot be written ({error}). Make file and folder writable, or name another {what}', str(path))
     if name.startswith(('SQLITE_NOTADB', 'SQLITE_CORRUPT')):
-        return ValueError(f'{path} is no ledger, or a damaged one ({error}). Move it away to begin a new one; '
+        return ValueError(f'{path} is no {what}, or a damaged one ({error}). Move it away to begin a new one; '
                           f'`sqlite3 {Path(path).name} .recover` may save what it held')
     if name.startswith(('SQLITE_BUSY', 'SQLITE_LOCKED')):
-        return TimeoutError(errno.ETIMEDOUT, f'Another process has kept the ledger locked. Wait for it or end it. {kept}', str(path))
-    return OSError(errno.EIO, f'The ledger cannot be used: {name} {error}. Check the disk. {kept}', str(path))
+        return TimeoutError(errno.ETIMEDOUT, f'Another process has kept the {what} locked. Wait for it or end it. {kept}', str(path))
+    return OSError(errno.EIO, f'The {what} cannot be used: {name} {error}. Check the disk. {kept}', str(path))
 
 # %% ../nbs/02_ledger.ipynb #fe375e7b
 _COLUMNS = ('key', 'text', 'finish', 'prompt_tokens', 'completion_tokens', 'seconds', 'fingerprint', 'purpose')

@@ -237,7 +237,7 @@ class KeptLLM:
         price_out: float | None = None,    # $ a million completion tokens
     ):
         self.backend, self.name, self.fingerprint, self.ledger = backend, backend.name, backend.fingerprint, ledger
-        self.budget, self.tally = budget or Budget(), Tally()
+        self.budget, self.tally, self.own_budget = budget or Budget(), Tally(), None  # own_budget: one with a file, to be closed too
         self.prices = None if price_in is None or price_out is None else (price_in, price_out)
         if 'money' in self.budget.limits and self.prices is None:
             raise ValueError(f'a budget of money needs prices: give price_in and price_out for {self.name}, in $ a million tokens')
@@ -287,9 +287,10 @@ class KeptLLM:
         return self.backend.describe() if hasattr(self.backend, 'describe') else {'name': self.name, 'url': '', 'leaves_machine': False}
 
     def close(self) -> None:
-        "Close the back end and the ledger."
+        "Close the back end, the ledger, and a budget of its own."
         self.backend.close()
         if self.ledger: self.ledger.close()
+        if self.own_budget: self.own_budget.close()
 
     def __enter__(self) -> 'KeptLLM': return self
 

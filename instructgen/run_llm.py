@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .llm import Budget, KeptLLM, open_llm
-from .shared_budget import process_budget
+from .shared_budget import SharedBudget, process_budget
 from .store import outputs_folder
 
 # %% ../nbs/04_run_llm.ipynb #a34f2d36
@@ -35,6 +35,11 @@ def open_model(
     limits = {name: getattr(config, f'budget_{name}') for name in ('calls', 'tokens', 'money')}
     for name in ('calls', 'tokens'):
         if limits[name] is not None and limits[name] != int(limits[name]): raise ValueError(f'budget_{name} is {limits[name]}, want a whole number')
-    budget = budget or process_budget(**{name: limit if name == 'money' or limit is None else int(limit) for name, limit in limits.items()})
-    return open_llm(config.llm, ledger=ledger_path(folder), concurrency=config.concurrency, timeout=config.timeout,
-                    budget=budget, price_in=config.price_in, price_out=config.price_out)
+    made = process_budget(**{name: limit if name == 'money' or limit is None else int(limit) for name, limit in limits.items()}) if budget is None else budget
+    own = made if budget is None and isinstance(made, SharedBudget) else None
+    try: llm = open_llm(config.llm, ledger=ledger_path(folder), concurrency=config.concurrency, timeout=config.timeout, budget=made, price_in=config.price_in, price_out=config.price_out)
+    except BaseException:
+        if own: own.close()
+        raise
+    llm.own_budget = own
+    return llm

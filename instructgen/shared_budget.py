@@ -29,7 +29,7 @@ def _open(path: str | Path) -> sqlite3.Connection:
     try: database.execute('PRAGMA synchronous=NORMAL'), database.execute('SELECT COUNT(*) FROM sqlite_master').fetchone()
     except sqlite3.Error as error:
         database.close()
-        raise explain_trouble(error, path) from error
+        raise explain_trouble(error, path, 'budget') from error
     return database
 
 @contextmanager
@@ -39,7 +39,7 @@ def _transaction(database: sqlite3.Connection, path: str | Path) -> Iterator[sql
         try: yield database
         except BaseException: database.execute('ROLLBACK'); raise
         database.execute('COMMIT')
-    except sqlite3.Error as error: raise explain_trouble(error, path) from error
+    except sqlite3.Error as error: raise explain_trouble(error, path, 'budget') from error
 
 def make_budget(
     path: str | Path,            # the file; one that is there gets the new limits and keeps its counts
@@ -72,12 +72,13 @@ def budget_state(
 ) -> dict[str, dict[str, float]]:    # 'limits', 'used' and 'reserved' (by processes that live), each by calls, tokens, money
     "The limits of a shared budget, and what has been used of them."
     columns, database = ', '.join(f'{kind}_{name}' for kind in ('used', 'reserved') for name in AMOUNTS), _open(path)
-    state = {'limits': dict(database.execute('SELECT name, amount FROM limits')), 'used': dict.fromkeys(AMOUNTS, 0.), 'reserved': dict.fromkeys(AMOUNTS, 0.)}
-    for process, *amounts in database.execute(f'SELECT process, {columns} FROM shares'):
+    with _transaction(database, path): limits, shares = dict(database.execute('SELECT name, amount FROM limits')), database.execute(f'SELECT process, {columns} FROM shares').fetchall()
+    database.close()
+    state = {'limits': limits, 'used': dict.fromkeys(AMOUNTS, 0.), 'reserved': dict.fromkeys(AMOUNTS, 0.)}
+    for process, *amounts in shares:
         for name, used, reserved in zip(AMOUNTS, amounts[:3], amounts[3:]):
             state['used'][name] += used
             state['reserved' if _alive(process) else 'used'][name] += reserved
-    database.close()
     return state
 
 # %% ../nbs/03_shared_budget.ipynb #29d94d24
@@ -100,15 +101,19 @@ class SharedBudget(Budget):
         self.common = set(common)
         self.limits.update(common)
 
+    def _file(self) -> sqlite3.Connection:
+        self.database = self.database or _open(self.path)
+        return self.database
+
     def _taken(self) -> tuple[dict[str, float], bool]:  # used and reserved by all; whether a living process beside this one has requests under way
         columns = ', '.join(f'SUM(used_{name} + reserved_{name})' for name in AMOUNTS)
-        taken = self.database.execute(f'SELECT {columns} FROM shares').fetchone()
-        others = self.database.execute('SELECT DISTINCT process FROM shares WHERE reserved_calls > 0 AND process != ?', (os.getpid(),)).fetchall()
+        taken = self._file().execute(f'SELECT {columns} FROM shares').fetchone()
+        others = self._file().execute('SELECT DISTINCT process FROM shares WHERE reserved_calls > 0 AND process != ?', (os.getpid(),)).fetchall()
         return dict(zip(AMOUNTS, taken)), any(_alive(process) for process, in others)
 
     def _add(self, kind: str, amounts: dict[str, float], sign: int = 1) -> None:
         changes = ', '.join(f'{kind}_{name} = {kind}_{name} + ?' for name in AMOUNTS)
-        self.database.execute(f'UPDATE shares SET {changes} WHERE id = ?', (*(sign * amounts.get(name, 0) for name in AMOUNTS), self.id))
+        self._file().execute(f'UPDATE shares SET {changes} WHERE id = ?', (*(sign * amounts.get(name, 0) for name in AMOUNTS), self.id))
 
     def _over(self, worst: dict[str, float], taken: dict[str, float]) -> list[str]:
         return [name for name, limit in self.limits.items()
@@ -118,21 +123,20 @@ class SharedBudget(Budget):
         "Set the worst case of a request aside, if it still fits; waits for other processes where that may help."
         until = time.monotonic() + self.patience
         while True:
-            with self.lock, _transaction(self.database, self.path):
+            with self.lock, _transaction(self._file(), self.path):
                 taken, others = self._taken()
                 if not (over := self._over(worst, taken)):
                     self._add('reserved', worst)
                     self.reserved.update(worst)
                     return True
-                wait = others and not self.reserved['calls'] and set(over) <= self.common and time.monotonic() < until
-                if not wait:
-                    if not self.reserved['calls'] and self.common & set(over): self.database.execute('UPDATE shares SET refused = 1 WHERE id = ?', (self.id,))
+                if not (others and not self.reserved['calls'] and set(over) <= self.common and time.monotonic() < until):
+                    if not self.reserved['calls'] and self.common & set(over): self._file().execute('UPDATE shares SET refused = 1 WHERE id = ?', (self.id,))
                     return False
             time.sleep(.05)
 
     def settle(self, worst: dict[str, float], used: dict[str, float]) -> None:  # what was reserved; what it took
         "Book what a request really took."
-        with self.lock, _transaction(self.database, self.path):
+        with self.lock, _transaction(self._file(), self.path):
             self._add('reserved', worst, -1)
             self._add('used', used)
             self.reserved.subtract(worst)
@@ -143,7 +147,7 @@ class SharedBudget(Budget):
         return self._over(worst, self._taken()[0])
 
     def close(self) -> None:
-        "Close the file; a second time does nothing."
+        "Close the file; it is opened again if somebody asks on."
         if self.database is not None: self.database.close()
         self.database = None
 
@@ -153,7 +157,7 @@ def budget_refused(
 ) -> bool:             # since its limits were last set
     "Whether a request has found no room in a shared budget."
     database = _open(path)
-    (refused,), = database.execute('SELECT COUNT(*) FROM shares WHERE refused')
+    with _transaction(database, path): (refused,), = database.execute('SELECT COUNT(*) FROM shares WHERE refused').fetchall()
     database.close()
     return bool(refused)
 

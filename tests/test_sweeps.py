@@ -300,9 +300,29 @@ def test_shares_never_use_more_than_there_is(tmp_path_factory, requests, limit):
     for share in shares: share.close()
 
 
+def test_a_model_closes_its_own_budget_and_the_next_may_share_it(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+    from instructgen.run_llm import open_model
+    monkeypatch.setenv('INSTRUCTGEN_BUDGET', str(make_budget(tmp_path/'budget.sqlite', calls=9)))
+    config = SimpleNamespace(llm='rules', concurrency=4, timeout=9., budget_calls=None, budget_tokens=None, budget_money=None, price_in=None, price_out=None)
+    with open_model(config, tmp_path) as first: assert first.budget.database is not None
+    assert first.budget.database is None
+    with open_model(config, tmp_path, first.budget) as second: assert second.budget.reserve({'calls': 1, 'tokens': 0, 'money': 0.})
+    assert second.budget.database is not None and budget_state(tmp_path/'budget.sqlite')['reserved']['calls'] == 1  # not its own, so it stays open
+    second.budget.close()
+
+
+def test_a_budget_of_money_without_prices_is_refused_before_anything_runs(tmp_path):
+    prices = {'price_in': 1., 'price_out': 2.}
+    for report in ('adaptation', 'dynosaur_data'):
+        with pytest.raises(ValueError, match='budget_money needs prices'): make_grid(report, {'budget_money': 5., 'parameters': {'seed': [0, 1]}, **({'base': {'llm': 'openai:m', 'price_in': 1.}} if report == 'dynosaur_data' else {})})
+        assert make_grid(report, {'budget_money': 5., 'parameters': {'seed': [0, 1]}, 'base': prices}).budget == {'money': 5.}
+    assert make_grid('dynosaur_data', {'budget_money': 5., 'parameters': {'seed': [0, 1]}}).budget == {'money': 5.}  # the embedded writer is free
+
+
 def test_a_damaged_budget_is_named(tmp_path):
     (tmp_path/'budget.sqlite').write_text('no database at all, and long enough to be looked at' * 40)
-    with pytest.raises(ValueError, match='budget.sqlite is no ledger'): make_budget(tmp_path/'budget.sqlite', calls=3)
+    with pytest.raises(ValueError, match='budget.sqlite is no budget'): make_budget(tmp_path/'budget.sqlite', calls=3)
 
 
 # ---- real reports
