@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from .plots import COLORS, GREY, HOUSE_STYLE, INK, _dress, _frame, _legend_below, _nothing, _number, new_axes, shorten
+from .plots import COLORS, GREY, HOUSE_STYLE, INK, check_columns, dress_axes, empty_axes, legend_below, new_axes, number_text, shorten
 
 # %% ../nbs/41_score_plots.ipynb #8a3812d7
 def score_frame(
@@ -27,7 +27,7 @@ def score_frame(
 ) -> pd.DataFrame:                     # low and high are NaN where there is no interval; ValueError if several levels or subsets are mixed
     "Rows of scores that may be compared."
     if not isinstance(table, pd.DataFrame): table = [asdict(row) if is_dataclass(row) else row for row in table]
-    frame = _frame(table, ('benchmark', 'metric', 'value', 'n', *columns)).copy()
+    frame = check_columns(table, ('benchmark', 'metric', 'value', 'n', *columns)).copy()
     for name in ('level', 'subset'):
         if name in frame and frame[name].nunique() > 1: raise ValueError(f"the table mixes {name}s ({', '.join(map(str, frame[name].unique()))}): choose one")
     for name in ('low', 'high'): frame[name] = pd.to_numeric(frame[name]) if name in frame else np.nan
@@ -59,7 +59,7 @@ def plot_scores(
 ) -> Axes:                    # those that were drawn into
     "Scores with their intervals, a block a benchmark, a line an arm."
     frame = score_frame(table, (name, group, *([color] if color else [])))
-    if not len(frame): return _nothing(ax if ax is not None else new_axes(1.2), title)
+    if not len(frame): return empty_axes(ax if ax is not None else new_axes(1.2), title)
     kinds = list(dict.fromkeys(frame[color])) if color else ['']
     blocks, place, ticks = _blocks(frame, name, group), 0., []
     ax = ax if ax is not None else new_axes(1.5 + sum(.3 + max(.27, .235 * len(kinds)) * rows[name].nunique() for _, rows in blocks))
@@ -82,9 +82,9 @@ def plot_scores(
     ax.set_xlim(max(-.01, low - .08 * (high - low + .05)), high + .14 * (high - low + .05))
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{100 * value:.3g}'))
-    if len(kinds) > 1: _legend_below(ax, dict(sorted(zip(*reversed(ax.get_legend_handles_labels())), key=lambda pair: kinds.index(next(kind for kind in kinds if str(kind) == pair[0])))))
+    if len(kinds) > 1: legend_below(ax, dict(sorted(zip(*reversed(ax.get_legend_handles_labels())), key=lambda pair: kinds.index(next(kind for kind in kinds if str(kind) == pair[0])))))
     told = [f'dotted: {baseline}'] if baseline in set(frame[name]) else []
-    return _dress(ax, title, '; '.join(filter(None, [note, *told])), 'score, 0 to 100' + (', with its 95 % interval' if frame['low'].notna().any() else ''))
+    return dress_axes(ax, title, '; '.join(filter(None, [note, *told])), 'score, 0 to 100' + (', with its 95 % interval' if frame['low'].notna().any() else ''))
 
 # %% ../nbs/41_score_plots.ipynb #b470ba45
 def _labels(frame: pd.DataFrame, line: str) -> list[str]:  # the name of each row's line: what varies among benchmark, metric and `line`
@@ -98,7 +98,7 @@ def _axis(ax: Axes, values: list[Any]) -> dict[Any, float]:  # value -> place on
     if numeric and values[0] > 0 and values[-1] / values[0] >= 20: ax.set_xscale('log')
     ax.xaxis.set_major_locator(FixedLocator(list(places.values())))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda place, _: next((_number(value) if numeric else textwrap.fill(shorten(value, 24), 12) for value, at in places.items() if math.isclose(at, place)), '')))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda place, _: next((number_text(value) if numeric else textwrap.fill(shorten(value, 24), 12, break_long_words=False) for value, at in places.items() if math.isclose(at, place)), '')))
     if not numeric: ax.set_xlim(-.4, len(values) - .6)
     return places
 
@@ -115,13 +115,15 @@ def plot_sweep(
     "A score along a parameter, with the interval of each run or the range of several."
     frame = score_frame(table, (x, *([line] if line else [])))
     ax = ax if ax is not None else new_axes(3.6)
-    if not len(frame): return _nothing(ax, title)
+    if not len(frame): return empty_axes(ax, title)
     frame['label'], places, several, handles = _labels(frame, line), _axis(ax, list(dict.fromkeys(frame[x]))), 0, {}
     frame['place'] = frame[x].map(places)
+    lines, words = frame['label'].nunique(), not pd.api.types.is_numeric_dtype(frame[x])
     for number, (label, rows) in enumerate(frame.groupby('label', sort=False)):
         color = COLORS[number % len(COLORS)]
+        if words: rows = rows.assign(place=rows['place'] + (number - (lines - 1) / 2) * .5 / lines)  # beside each other, not on top
         points = rows.groupby('place')['value'].agg(['mean', 'min', 'max', 'count'])
-        handles[label], = ax.plot(points.index, points['mean'], 'o-' if pd.api.types.is_numeric_dtype(frame[x]) else 'o', color=color, linewidth=1.8, markersize=6.5)
+        handles[label], = ax.plot(points.index, points['mean'], 'o' if words else 'o-', color=color, linewidth=1.8, markersize=6.5)
         for place, point in points.iterrows():
             one = rows[rows['place'] == place].iloc[0]
             low, high = (point['min'], point['max']) if point['count'] > 1 else (one['low'], one['high'])
@@ -131,6 +133,7 @@ def plot_sweep(
         several = max(several, int(points['count'].max()))
     ax.grid(axis='x', visible=False)
     ax.grid(axis='y', visible=True)
+    ax.set_ylim(bottom=max(ax.get_ylim()[0], -.01))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{100 * value:.3g}'))
     metrics = ', '.join(dict.fromkeys(frame['metric']))
     ax.set_ylabel(f'{metrics}, 0 to 100', color=INK)
@@ -139,7 +142,7 @@ def plot_sweep(
     told = [f"{', '.join(dict.fromkeys(map(str, frame['benchmark'])))}, n = {items[0]:,}" + (f' to {items[-1]:,}' if len(items) > 1 else '')]
     if several > 1: told.append(f'mean of up to {several} runs with their range')
     if several == 1 and frame['low'].notna().any(): told.append('with 95 % intervals')
-    return _dress(ax, title, '; '.join(filter(None, [*told, note])), unit or x)
+    return dress_axes(ax, title, '; '.join(filter(None, [*told, note])), unit or x)
 
 # %% ../nbs/41_score_plots.ipynb #8c9db2b2
 @plt.rc_context(HOUSE_STYLE)
@@ -158,4 +161,4 @@ def plot_curves(
         ax.plot(mark['step'], mark['validation'], 'o', markersize=10, markerfacecolor='none', markeredgecolor=color, markeredgewidth=1.8)
     ax.set(ylabel='loss on validation tasks, nats a token', xlim=(0, None))
     if len(shown): ax.legend(loc='center left', bbox_to_anchor=(1.01, .5))
-    return _dress(ax, 'Validation loss of each arm', '; '.join(filter(None, [note, 'ring: the checkpoint that is asked'])), 'optimiser step')
+    return dress_axes(ax, 'Validation loss of each arm', '; '.join(filter(None, [note, 'ring: the checkpoint that is asked'])), 'optimiser step')
