@@ -23,11 +23,10 @@ from .adaptation_data import ArmData, TargetData
 from .benchmarks import Benchmark, Item
 from .bonito.format import load_task_types
 from .bonito.meta import read_registry
-from .evaluation import compare, constant_predictions, measure, over_parts, score
-from .llm import open_llm
+from .evaluation import compare, constant_predictions, gap_record, gap_text, measure, over_parts, points_text, score, score_text
 from .matches import OVERLAP_RULES
-from .overlap import check_overlap
-from .predictions import Prediction, predict, predictions_path, read_predictions
+from .overlap import overlap_with
+from .predictions import Prediction, predict_all, predictions_path, read_predictions
 from .presets import TrainConfig
 from .prompts import read_note, text_example
 from .records import Example, content_hash
@@ -93,10 +92,10 @@ def check_arms(
     for name, arm in arms.items():
         rows = list(arm.examples) or [text_example(text) for text in arm.texts]
         if not rows: clean[name] = arm; continue
-        reports = [check_overlap(rows, benchmark.items, OVERLAP_RULES['careful' if name == 'dynosaur' and not place else 'target']) for place, benchmark in enumerate(benchmarks)]
-        stays = [all(reason < 0 for reason in reasons) for reasons in zip(*(report.reasons().tolist() for report in reports))]
-        found[name] = {'rows': len(rows), 'dropped': len(stays) - sum(stays), 'dirty_items': sorted(id for report in reports for id in report.dirty), 'benchmarks': {benchmark.name: report.to_json() for benchmark, report in zip(benchmarks, reports)}}
-        lost = len(stays) - sum(stays)
+        rules = ['careful' if name == 'dynosaur' and not place else 'target' for place in range(len(benchmarks))]
+        reports, stays = overlap_with(rows, {one.name: one.items for one in benchmarks}, [OVERLAP_RULES[rule] for rule in rules])
+        lost = stays.count(False)
+        found[name] = {'rows': len(rows), 'dropped': lost, 'dirty_items': sorted(id for report in reports.values() for id in report.dirty), 'benchmarks': {one: report.to_json() for one, report in reports.items()}}
         note = '; '.join(part for part in (arm.note, f'{lost} of {len(stays)} rows dropped: they overlap with the evaluation' if lost else '') if part)
         if arm.texts: clean[name] = replace(arm, texts=tuple(text for text, stay in zip(arm.texts, stays) if stay), available=arm.available - lost, note=note)
         else: clean[name] = replace(arm, examples=tuple(example for example, stay in zip(arm.examples, stays) if stay), available=arm.available - lost, note=note)
@@ -140,9 +139,7 @@ def run_arm(
     if arm and not note.is_file():
         facts = _train_arm(start, arm, config, steps, folder)
         with atomic_path(note) as temporary: temporary.write_text(json.dumps(facts, indent=1) + '\n', 'utf-8')
-    if any(not predictions_path(folder, benchmark.name).is_file() for benchmark in benchmarks):
-        with open_llm(f'local:{model if arm else start.path}') as llm:
-            for benchmark in benchmarks: predict(llm, benchmark, folder, form=arm_form(start, name))
+    predict_all(model if arm else start.path, benchmarks, folder, arm_form(start, name))
     if not keep: shutil.rmtree(model, ignore_errors=True)
     return json.loads(note.read_text('utf-8')) if note.is_file() else {}
 
@@ -207,12 +204,10 @@ def arm_differences(
             pairs = [(arm, other) for other in arms for arm in arms if arm != other and (other in ('zero_shot', 'tapt') and arms.index(arm) > arms.index(other) or benchmark is benchmarks[0] and arms.index(arm) < arms.index(other) and other not in ('zero_shot', 'tapt') and arm not in ('zero_shot', 'tapt'))]
             for arm, other in pairs:
                 gap = compare(benchmark, said[arm], said[other], main_metric(benchmark), over='group', seed=seed)
-                found.append({'benchmark': benchmark.name, 'metric': gap.metric, 'start': start.name, 'arm': arm, 'other': other, 'difference': gap.value, 'low': gap.low, 'high': gap.high, 'n': gap.n, 'verdict': gap.verdict})
+                found.append(gap_record(benchmark, arm, other, gap, start=start.name))
     return found
 
 # %% ../nbs/34_adaptation.ipynb #8a7f303d
-def _points(value: float) -> str: return f'{100 * value:+.1f}'
-
 def gains_table(
     rows: Iterable[ScoreRow],                   # from `arm_scores`
     differences: Iterable[Mapping[str, Any]],   # from `arm_differences`
@@ -221,14 +216,11 @@ def gains_table(
     "Gain on the target and loss elsewhere, side by side."
     kept = {(row.start, row.arm, row.benchmark): row for row in rows if row.level == 'all' and row.subset == 'all' and row.metric == main_metric(next(one for one in benchmarks if one.name == row.benchmark))}
     gaps = {(gap['start'], gap['arm'], gap['benchmark']): gap for gap in differences if gap['other'] == 'zero_shot'}
-    def change(start: str, arm: str, name: str) -> str:
-        gap = gaps.get((start, arm, name))
-        return f"{_points(gap['difference'])} ({_points(gap['low'])} to {_points(gap['high'])})" if gap else '–'
+    def change(start: str, arm: str, name: str) -> str: return gap_text(gaps.get((start, arm, name)))
     lines = []
     for (start, arm, name), row in kept.items():
         if name != benchmarks[0].name: continue
-        interval = f' ({100 * row.low:.1f} to {100 * row.high:.1f})' if row.low is not None else ''
-        line = {'start': start, 'arm': arm, f'{name}, {row.metric}': f'{100 * row.value:.1f}{interval}', 'sd of prompts': f'{100 * row.sd:.1f}' if row.sd is not None else '', 'gain': change(start, arm, name)}
+        line = {'start': start, 'arm': arm, f'{name}, {row.metric}': score_text(row), 'sd of prompts': f'{100 * row.sd:.1f}' if row.sd is not None else '', 'gain': change(start, arm, name)}
         for other in benchmarks[1:]:
             there = kept.get((start, arm, other.name))
             line[f'{other.name}, {main_metric(other)}, change'] = f'{100 * there.value:.1f}; {change(start, arm, other.name)}' if there else '–'
@@ -242,7 +234,7 @@ def findings(
     rows: Sequence[ScoreRow] = (),              # from `arm_scores`, to tell what guessing gives
 ) -> list[str]:                                 # sentences
     "What was shown, and what was not."
-    def listed(found: list[Mapping[str, Any]]) -> str: return ', '.join(f"{gap['arm']} ({_points(gap['difference'])})" for gap in found)
+    def listed(found: list[Mapping[str, Any]]) -> str: return ', '.join(f"{gap['arm']} ({points_text(gap['difference'])})" for gap in found)
     told, floor = [], max((row for row in rows if row.start == 'none' and row.level == 'all' and row.subset == 'all' and row.metric == main_metric(benchmarks[0])), key=lambda row: row.value, default=None)
     if floor:
         mine = [row for row in rows if row.start != 'none' and row.benchmark == floor.benchmark and row.metric == floor.metric and row.level == 'all' and row.subset == 'all']

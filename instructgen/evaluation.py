@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAYS', 'Statistic', 'BLOCK', 'FEWEST', 'LABELS', 'MOST_CLASSES', 'match_option', 'chosen_options', 'mean_of', 'f1_of',
            'mean_over', 'draw_weights', 'draw_interval', 'Measured', 'measure', 'over_parts', 'metric_names', 'score',
-           'compare', 'constant_predictions', 'score_table']
+           'compare', 'constant_predictions', 'score_table', 'gap_record', 'points_text', 'gap_text', 'score_text']
 
 # %% ../nbs/32_evaluation.ipynb #af727bbd
 import math
@@ -311,3 +311,36 @@ def score_table(
     frame = pd.DataFrame([{**{name: getattr(row, name) for name in columns}, 'score': number(row.value), '95 % interval': f'{number(row.low)} to {number(row.high)}' if row.low is not None else '–',
                            'sd': number(row.sd), 'n': row.n, 'note': row.note} for row in kept], columns=[*columns, 'score', '95 % interval', 'sd', 'n', 'note'])
     return frame.drop(columns=[name for name in ('sd', 'note') if not frame[name].astype(bool).any()])
+
+# %% ../nbs/32_evaluation.ipynb #9bbbe3d0
+def gap_record(
+    benchmark: Benchmark,  # that both were asked
+    arm: str,              # the first
+    other: str,            # the second
+    gap: Difference,       # first less second
+    **more: Any,           # start, seed, over
+) -> dict[str, Any]:       # benchmark, metric, arm, other, difference, low, high, n, verdict, and `more`
+    "A difference as scores.json keeps it."
+    return {'benchmark': benchmark.name, 'metric': gap.metric, 'arm': arm, 'other': other, 'difference': gap.value, 'low': gap.low, 'high': gap.high, 'n': gap.n, 'verdict': gap.verdict, **more}
+
+# %% ../nbs/32_evaluation.ipynb #fbab4b7a
+def points_text(
+    value: float,  # in [-1, 1]
+) -> str:          # with its sign
+    "A difference in points of a hundred."
+    return f'{100 * value:+.1f}'
+
+# %% ../nbs/32_evaluation.ipynb #4ebfd480
+def gap_text(
+    gap: dict[str, Any] | None,  # from `gap_record`
+) -> str:                        # with its interval; a dash for none
+    "A difference as a table shows it."
+    return f"{points_text(gap['difference'])} ({points_text(gap['low'])} to {points_text(gap['high'])})" if gap else '–'
+
+# %% ../nbs/32_evaluation.ipynb #32e469e3
+def score_text(
+    row: ScoreRow | None,  # any
+) -> str:                  # with its interval, if it has one; a dash for none
+    "A score as a table shows it, in points of a hundred."
+    if row is None: return '–'
+    return f'{100 * row.value:.1f}' + (f' ({100 * row.low:.1f} to {100 * row.high:.1f})' if row.low is not None else '')

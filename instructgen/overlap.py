@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['OriginCheck', 'origin_check', 'OverlapPair', 'Tally', 'OverlapReport', 'read_rows', 'judge_rows', 'check_overlap',
-           'clean']
+           'clean', 'overlap_with']
 
 # %% ../nbs/30_overlap.ipynb #6f69f2f2
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -247,3 +247,13 @@ def clean(
         first.setdefault(key, id or f'row {place}')
     rejected = [Rejected('row', first[key], key[0], 'overlaps with an evaluation', key[1], counts[key]) for key in sorted(counts, key=lambda key: (CHECKS.index(key[0]), key[1]))]
     return (examples.filter(pa.array(reasons < 0)) if is_table else [example for example, reason in zip(examples, reasons) if reason < 0]), rejected
+
+# %% ../nbs/30_overlap.ipynb #3c9d3936
+def overlap_with(
+    rows: Sequence[Example],                              # of a training set
+    evaluations: Mapping[str, Iterable[EvaluationItem]],  # name -> items
+    rules: Sequence[OverlapRules],                        # of each, in the same order
+) -> tuple[dict[str, OverlapReport], list[bool]]:         # by name; for each row whether it stays
+    "What a training set has of several evaluations."
+    reports = {name: check_overlap(rows, items, rule) for (name, items), rule in zip(evaluations.items(), rules, strict=True)}
+    return reports, [all(reason < 0 for reason in reasons) for reasons in zip(*(report.reasons().tolist() for report in reports.values()))]

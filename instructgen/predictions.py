@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONGEST_NAME', 'LASTING', 'Prediction', 'choose_form', 'ask_item', 'generate_answers', 'rank_options',
-           'write_prediction', 'read_predictions', 'predictions_path', 'predict']
+           'write_prediction', 'read_predictions', 'predictions_path', 'predict', 'predict_all']
 
 # %% ../nbs/32_predictions.ipynb #2998ce05
 import json
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .batches import known_format
 from .benchmarks import Benchmark, Item
-from .llm import Choices, Loglik, Request, Sampling
+from .llm import Choices, Loglik, Request, Sampling, open_llm
 from .prompts import FORMATS, PromptFormat, build_prompt, find_format, fit_prompt
 from .records import Example, check_types, content_hash
 from .store import atomic_path
@@ -220,3 +220,15 @@ def predict(
     with atomic_path(path) as temporary: temporary.write_text(''.join(write_prediction(kept[item.id]) for item in benchmark.items), 'utf-8')
     partial.unlink()
     return path
+
+# %% ../nbs/32_predictions.ipynb #ccc9de2e
+def predict_all(
+    model: str | Path,                # folder or hub id of weights
+    benchmarks: Sequence[Benchmark],  # that it is asked
+    folder: str | Path,               # of the evaluation; what was answered before is not asked again
+    form: str = '',                   # as in `predict`
+) -> None:                            # a file for each benchmark
+    "Every answer of one model on this machine, greedy."
+    if all(predictions_path(folder, one.name).is_file() for one in benchmarks): return
+    with open_llm(f'local:{model}') as llm:
+        for one in benchmarks: predict(llm, one, folder, form=form)

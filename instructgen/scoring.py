@@ -9,7 +9,6 @@ __all__ = ['LABEL_METRICS', 'LAST_WORDS', 'Said', 'EvaluationConfig', 'demo_benc
            'all_scores', 'all_differences', 'estimate_evaluation']
 
 # %% ../nbs/34_scoring.ipynb #35f2d4be
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +17,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
-
 from .answer_sets import read_answers
 from .benchmarks import READERS, Benchmark, Item, draw_items, find_form, load_benchmark
 from .chunks import split_sentences
-from .evaluation import compare, measure, metric_names, score
+from .evaluation import compare, gap_record, metric_names, score
 from .llm import BudgetReached, KeptLLM, Request, Sampling, estimate
 from .metrics import find_metric
 from .near_tasks import near_tasks
@@ -343,7 +340,7 @@ def all_differences(
                 metric = _shared_metric(benchmark, said[one.name, benchmark.name], said[other.name, benchmark.name])
                 if not metric: continue
                 gap = compare(benchmark, said[one.name, benchmark.name], said[other.name, benchmark.name], metric, seed=seed)
-                found.append({'benchmark': benchmark.name, 'metric': metric, 'arm': one.name, 'other': other.name, 'difference': gap.value, 'low': gap.low, 'high': gap.high, 'n': gap.n, 'over': gap.over, 'verdict': gap.verdict})
+                found.append(gap_record(benchmark, one.name, other.name, gap, over=gap.over))
     return found
 
 # %% ../nbs/34_scoring.ipynb #45ef693b

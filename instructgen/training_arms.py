@@ -24,8 +24,8 @@ from .dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
 from .dynosaur.select import PROFILES, select
 from .llm import LLM
 from .matches import OVERLAP_RULES
-from .overlap import check_overlap
-from .records import EXAMPLE_SCHEMA, Example, Rejected, Task, comma_list, content_hash, read_records
+from .overlap import overlap_with
+from .records import EXAMPLE_SCHEMA, Example, Rejected, Task, comma_list, read_records
 from .starts import demo_rows
 from .store import open_run
 from .task_selection import HOW, scale_profile, select_tasks, split_by_setting
@@ -205,8 +205,7 @@ def without_overlap(
     benchmarks: Sequence[Benchmark],  # that are scored, and the one whose answers are kept
 ) -> tuple[Candidates, Candidates]:   # without what overlaps; with it; both with the account
     "Candidates without what they have of the benchmarks."
-    reports = {one.name: check_overlap(list(candidates.rows), one.items, OVERLAP_RULES['careful']) for one in benchmarks}
-    stays = [all(reason < 0 for reason in reasons) for reasons in zip(*(report.reasons().tolist() for report in reports.values()))]
+    reports, stays = overlap_with(list(candidates.rows), {one.name: one.items for one in benchmarks}, [OVERLAP_RULES['careful']] * len(benchmarks))
     account = {**candidates.account, 'checked': len(stays), 'overlapping': stays.count(False)}
     found = {name: report.to_json() for name, report in reports.items()}
     dirty = frozenset(id for report in reports.values() for id in report.dirty)

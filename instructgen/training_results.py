@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from .benchmarks import Benchmark
+from .evaluation import gap_text, points_text, score_text
 from .scores import ScoreRow
 from .training_runs import UNTRAINED
 
@@ -42,10 +43,6 @@ def published_table(
     return pd.DataFrame(lines, columns=['in the paper', 'arm', 'asked there', 'T5-3B', 'LLaMA-7B', 'this run', 'asked here', 'model here'])
 
 # %% ../nbs/34_training_results.ipynb #730d5cec
-def _points(value: float) -> str: return f'{100 * value:+.1f}'
-
-def _change(gap: Mapping[str, Any] | None) -> str: return f"{_points(gap['difference'])} ({_points(gap['low'])} to {_points(gap['high'])})" if gap else '–'
-
 def results_table(
     rows: Iterable[ScoreRow],                   # from `score_arms`
     differences: Iterable[Mapping[str, Any]],   # from `compare_arms`
@@ -54,9 +51,8 @@ def results_table(
     "Scores of all arms with what they gained."
     found = {(row.benchmark, row.arm, row.level, row.subset): row for row in rows if not row.part and row.metric == next(one.metrics[0] for one in benchmarks if one.name == row.benchmark)}
     gaps = {(gap['benchmark'], gap['arm']): gap for gap in differences if gap['other'] == UNTRAINED}
-    def number(row: ScoreRow | None) -> str: return '–' if row is None else f'{100 * row.value:.1f}' + (f' ({100 * row.low:.1f} to {100 * row.high:.1f})' if row.low is not None else '')
-    lines = [{'benchmark': name, 'metric': row.metric, 'arm': arm, 'mean over items': number(row), 'mean over tasks': number(found.get((name, arm, 'macro', subset))), 'clean items': number(found.get((name, arm, level, 'clean'))),
-              'change from the model before': _change(gaps.get((name, arm)))} for (name, arm, level, subset), row in found.items() if (level, subset) == ('all', 'all')]
+    lines = [{'benchmark': name, 'metric': row.metric, 'arm': arm, 'mean over items': score_text(row), 'mean over tasks': score_text(found.get((name, arm, 'macro', subset))), 'clean items': score_text(found.get((name, arm, level, 'clean'))),
+              'change from the model before': gap_text(gaps.get((name, arm)))} for (name, arm, level, subset), row in found.items() if (level, subset) == ('all', 'all')]
     return pd.DataFrame(lines)
 
 # %% ../nbs/34_training_results.ipynb #f3707d02
@@ -88,7 +84,7 @@ def findings(
 ) -> list[str]:                                # sentences
     "What the differences allow to say."
     values, told = {(row.benchmark, row.arm, row.metric): row.value for row in rows if row.level == 'all' and row.subset == 'all'}, []
-    def listed(found: Sequence[Mapping[str, Any]]) -> str: return ', '.join(f"{gap['arm']} ({_points(gap['difference'])})" for gap in found) or 'no arm'
+    def listed(found: Sequence[Mapping[str, Any]]) -> str: return ', '.join(f"{gap['arm']} ({points_text(gap['difference'])})" for gap in found) or 'no arm'
     for one in benchmarks:
         mine = [gap for gap in differences if gap['benchmark'] == one.name]
         before, among = [gap for gap in mine if gap['other'] == UNTRAINED], [gap for gap in mine if gap['other'] != UNTRAINED]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['logger', 'UNTRAINED', 'MANY_TASKS', 'RunConfig', 'prefix_rows', 'open_base', 'arm_training', 'train_arm',
-           'arm_folder', 'ask_arm', 'run_arms', 'score_arms', 'compare_arms', 'write_answers']
+           'arm_folder', 'run_arms', 'score_arms', 'compare_arms', 'write_answers']
 
 # %% ../nbs/34_training_runs.ipynb #1d5a343d
 import json
@@ -17,13 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from .benchmarks import Benchmark
 from .checkpoints import find_base
-from .evaluation import compare, score
-from .llm import open_llm
-from .predictions import predict, predictions_path, read_predictions
+from .evaluation import compare, gap_record, score
+from .predictions import predict_all, predictions_path, read_predictions
 from .presets import TrainConfig, preset
 from .prompts import NOTE, read_note
 from .records import Context, Example, check_types, content_hash
@@ -159,19 +156,7 @@ def arm_folder(
     "Where an arm's training and predictions lie."
     return Path(folder, re.sub(r'[^\w.+-]+', '-', arm).strip('-.') or content_hash(arm))
 
-# %% ../nbs/34_training_runs.ipynb #21eedad9
-def ask_arm(
-    model: str | Path,                # folder or hub id
-    benchmarks: Sequence[Benchmark],  # that it is asked
-    folder: str | Path,               # of the arm; what was answered before is not asked again
-    form: str,                        # in which every arm is asked
-) -> None:
-    "Every answer of one arm's model, greedy."
-    if all(predictions_path(folder, one.name).is_file() for one in benchmarks): return
-    with open_llm(f'local:{model}') as llm:
-        for one in benchmarks: predict(llm, one, folder, form=form)
-
-# %% ../nbs/34_training_runs.ipynb #a7fdb690
+# %% ../nbs/34_training_runs.ipynb #d6d33de8
 UNTRAINED = 'untrained'  # the arm of the model before
 
 def run_arms(
@@ -187,11 +172,11 @@ def run_arms(
     facts, sizes = {UNTRAINED: {}}, {len(rows) for rows in training.values()}
     if len(sizes) > 1: raise ValueError(f'the arms have {sorted(sizes)} examples, want the same number')
     how = arm_training(config, base, kind, *sizes)
-    ask_arm(base.path, benchmarks, arm_folder(folder, UNTRAINED), how.format)
+    predict_all(base.path, benchmarks, arm_folder(folder, UNTRAINED), how.format)
     for arm in training:
         place = arm_folder(folder, arm)
         facts[arm] = train_arm(training[arm], validation.get(arm, ()), how, place, config.checkpoints)
-        ask_arm(place/facts[arm]['model'], benchmarks, place, how.format)
+        predict_all(place/facts[arm]['model'], benchmarks, place, how.format)
         for name in ('model', 'chosen'):
             if not config.keep_models or name != facts[arm]['model']: shutil.rmtree(place/name, ignore_errors=True)
     return facts
@@ -232,8 +217,7 @@ def compare_arms(
         trained = [arm for arm in arms if arm != UNTRAINED]
         for arm, other in [*((arm, UNTRAINED) for arm in trained if UNTRAINED in arms), *((arm, other) for place, arm in enumerate(trained) for other in trained[place + 1:])]:
             gap = compare(one, said[arm], said[other], one.metrics[0], over=over, seed=seed)
-            found.append({'benchmark': one.name, 'metric': gap.metric, 'arm': arm, 'other': other, 'difference': gap.value, 'low': gap.low, 'high': gap.high, 'n': gap.n, 'over': 'tasks' if over == 'task' else 'items',
-                          'verdict': gap.verdict, 'start': base.name, 'seed': seed})
+            found.append(gap_record(one, arm, other, gap, over='tasks' if over == 'task' else 'items', start=base.name, seed=seed))
     return found
 
 # %% ../nbs/34_training_runs.ipynb #42cf3f05
