@@ -226,7 +226,7 @@ def _attempt(jinja: str, answer) -> None:
 @pytest.mark.parametrize('name', BOMBS)
 def test_bombs(name):
     "Each is a named error, in a process of its own, with less than 400 MB."
-    context = multiprocessing.get_context('fork')
+    context = multiprocessing.get_context('forkserver')  # not a copy of this process, which other tests may have filled beyond the limit
     here, there = context.Pipe(False)
     process = context.Process(target=_attempt, args=(BOMBS[name], there))
     process.start(); there.close()
