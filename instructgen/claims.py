@@ -108,11 +108,8 @@ def read_claims(
     path: str | Path = '',  # a YAML file in the form of the package's, '' for the package's
 ) -> list[Claim]:           # in the order of the file; ValueError names the claim that is wrong
     "The claims, questions and checks of a file."
-    import yaml
-    text = Path(path).read_text(encoding='utf-8') if path else files('instructgen').joinpath('claims.yaml').read_text(encoding='utf-8')
-    try: entries = yaml.safe_load(text) or []
-    except yaml.YAMLError as error: raise ValueError(f'{path or "claims.yaml"} is no YAML: {error!s:.200}') from None
-    found = []
+    from instructgen.yaml_files import read_document
+    entries, found = read_document(path or str(files('instructgen').joinpath('claims.yaml'))) or [], []
     for entry in entries:
         name = entry.get('id') if isinstance(entry, dict) else None
         if not isinstance(name, str): raise ValueError(f'{entry!s:.80} is no claim with an id')

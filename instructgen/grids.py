@@ -156,10 +156,9 @@ def read_grid(
     given: Mapping[str, Any] | None = None,  # parameters of all runs that win over the file's base; concurrency and budgets over those of all runs together
 ) -> Grid:        # ValueError says what is wrong, before anything runs
     "The runs of a grid's file."
-    import yaml
+    from instructgen.yaml_files import read_document
     path = grid_path(grid)
-    try: spec = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error: raise ValueError(f'{path} is no YAML: {error}') from None
+    spec = read_document(path)
     if not isinstance(spec, Mapping): raise ValueError(f'{path} holds a {type(spec).__name__}, want a mapping with {", ".join(KEYS[2:6])}')
     shared = {name: value for name, value in (given or {}).items() if name in ('concurrency', *_BUDGETS)}
     base = {name: value for name, value in {**_mapping(spec, 'base'), **(given or {})}.items() if name not in shared}

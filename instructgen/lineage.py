@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .training_forms import p3_source
-from .yaml_files import read_yaml
+from .yaml_files import read_document
 
 # %% ../nbs/30_lineage.ipynb #02c44614
 def name_words(
@@ -46,8 +46,7 @@ def _all_texts(source: str, of: dict[str, list[str]], seen: set[str]) -> set[str
     return seen
 
 def _load(path: Path) -> dict[str, dict]:  # the file's tables, checked
-    if len(documents := read_yaml(path)) > 1: raise ValueError(f'{path} has {len(documents)} documents, want one')
-    content, tables = documents[0] if documents else {}, ('sources', 'super_ni', 'evaluations')
+    content, tables = read_document(path) or {}, ('sources', 'super_ni', 'evaluations')
     if not isinstance(content, dict) or set(content) - set(tables) or not all(isinstance(table, dict) for table in content.values()):
         raise ValueError(f'{path}: want tables {", ".join(tables)}, got {", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__}')
     for name, entry in ((name, entry) for table in content.values() for name, entry in table.items()):

@@ -43,9 +43,8 @@ class ParameterFile:
 
 # %% ../nbs/45_parameter_files.ipynb #ca557c38
 def _mapping(path: Path) -> dict[str, Any]:
-    import yaml
-    try: found = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error: raise ValueError(f'{path} is no YAML: {error!s:.300}') from None
+    from instructgen.yaml_files import read_document
+    found = read_document(path)
     if found is None: return {}
     if not isinstance(found, dict): raise ValueError(f'{path} holds a {type(found).__name__}, want a mapping of parameters to values')
     if wrong := [name for name in found if not isinstance(name, str)]: raise ValueError(f'{path}: {wrong[0]!r} is no name of a parameter')

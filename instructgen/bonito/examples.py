@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from .format import PLACEHOLDER, TaskType
 from .meta import MetaTemplate
 from .sandbox import CUT, RenderError, shorten
 from ..records import CONSTANT_COLUMNS, EXAMPLE_COLUMNS, EXAMPLE_SCHEMA, SourceCard, check_types, content_hash
+from ..yaml_files import read_document
 
 # %% ../../nbs/21_bonito.examples.ipynb #4a828a2b
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,7 @@ def read_overrides(
     path: str | Path,            # YAML mapping: dataset or dataset/config -> path, split, fields, values, constants
 ) -> dict[str, Override]:        # paths made absolute; ValueError names what is wrong
     "The overrides of a file."
-    try: data = yaml.safe_load(Path(path).read_text('utf-8')) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error: raise ValueError(f'{path} is no YAML: {error}') from None
+    data = read_document(path) or {}
     if not isinstance(data, dict): raise ValueError(f'{path}: want a mapping from datasets to path, split, fields, values, constants')
     found = {}
     for name, entry in data.items():

@@ -18,9 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..records import check_types
+from ..yaml_files import read_document
 
 # %% ../../nbs/20_bonito.format.ipynb #00f9adbd
 ANSWERS = ('span', 'option', 'label', 'free')  # kinds of answers
@@ -48,10 +47,9 @@ def load_task_types(
     path: str | Path = '',    # a YAML list of one's own, '' for none
 ) -> tuple[TaskType, ...]:    # the paper's sixteen, then those of the file; one of the same name replaces the paper's
     "The task types that can be asked for."
-    text = [files('instructgen.bonito').joinpath('task_types.yaml').read_text('utf-8'), *([Path(path).read_text('utf-8')] if path else [])]
     found = {}
-    for part in text:
-        entries = yaml.safe_load(part)
+    for file in (str(files('instructgen.bonito').joinpath('task_types.yaml')), *([path] if path else [])):
+        entries = read_document(file)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) and 'name' in entry for entry in entries):
             raise ValueError(f'{path} is no list of task types: want entries with name, short, answer, labels, holds, asks')
         for entry in entries:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from .format import PLACEHOLDER, TaskType, find_task_type
 from .sandbox import CUT, RenderError
 from .templates import Template
 from ..records import Rejected, check_types, content_hash
+from ..yaml_files import read_document
 
 # %% ../../nbs/21_bonito.meta.ipynb #cca037d0
 _TOKENS = re.compile(r'''\{\{|\}\}|\{%|%\}|\w+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\w\s]''')
@@ -129,9 +129,7 @@ def read_registry(
     path: str | Path = '',  # YAML list of entries, '' for the package's own
 ) -> list[Registered]:      # in the order of the file; ValueError names entry and trouble
     "The datasets that a CTGA is made from."
-    text = (Path(path) if path else files('instructgen.bonito').joinpath('ctga.yaml')).read_text('utf-8')
-    try: data = yaml.safe_load(text)
-    except yaml.YAMLError as error: raise ValueError(f'{path or "ctga.yaml"} is no YAML: {error}') from None
+    data = read_document(path or str(files('instructgen.bonito').joinpath('ctga.yaml')))
     if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data): raise ValueError(f'{path or "ctga.yaml"}: want a list of entries with dataset, context and templates')
     found = []
     for entry in data:

@@ -19,6 +19,7 @@ import yaml
 
 from .sandbox import CUT, RenderError, compile_text, render_text
 from ..records import Rejected, check_types
+from ..yaml_files import check_size
 
 # %% ../../nbs/20_bonito.templates.ipynb #2e239348
 PIPES, MARK = '|||', '\0|||\0'  # what parts prompt and target in a template; what stands for it while it is rendered
@@ -83,12 +84,6 @@ class Template:
 # %% ../../nbs/20_bonito.templates.ipynb #ec7272da
 class _Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)): pass  # the same in C where it is built: 0.2 s for the collection instead of 2
 
-def _refuse_depth(text: str) -> None:  # the loader in C would end the process on a file of brackets
-    depth = 0
-    for event in yaml.parse(text, _Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > 50: raise ValueError('nested over 50 deep')
-
 def _mapping(loader: Any, node: yaml.Node) -> dict: return loader.construct_mapping(node, deep=True)
 for _tag in ('!Template', '!TemplateMetadata'): _Loader.add_constructor(_tag, _mapping)
 
@@ -99,7 +94,7 @@ def parse_templates(
 ) -> list[Template]:      # sorted by name; ValueError 'broken_yaml: …' if the file cannot be read at all
     "The templates of one file."
     try:
-        _refuse_depth(text)
+        check_size(text)  # the loader in C would end the process on a file of brackets
         data = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error: raise ValueError(f'broken_yaml: {str(error)[:200]}') from None
     if not isinstance(data, dict) or not isinstance(data.get('templates'), dict) or not isinstance(data.get('dataset'), str):
