@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from .benchmarks import Benchmark, Item, benchmark_rows, make_benchmark, make_item
+from .bonito.format import find_task_type
 from .bonito.sandbox import CUT, RenderError, shorten
 from .bonito.templates import Template, parse_templates
 from .records import Rejected, check_types, comma_list
@@ -37,6 +38,7 @@ class Target:
     templates: tuple[Template, ...]         # sorted by name
     values: dict                            # constants for the prompts
     max_tokens: int = 25                    # of a generated answer
+    task_type: str = ''                     # Bonito's, by its short name: which tasks a generator makes for it; '' if none is named
 
     def __post_init__(self):
         check_types(self)
@@ -49,7 +51,7 @@ class Target:
 
 # %% ../nbs/31_targets.ipynb #cd477feb
 TARGETS_FILE = Path(__file__).parent / 'targets.yaml' if '__file__' in globals() else Path('../instructgen/targets.yaml')  # what ships with the package
-NEEDED_KEYS, OTHER_KEYS = ('dataset', 'mode', 'metrics', 'context', 'fields'), ('about', 'labels', 'templates', 'templates_of', 'values', 'max_tokens')  # of a document
+NEEDED_KEYS, OTHER_KEYS = ('dataset', 'mode', 'metrics', 'context', 'fields'), ('about', 'labels', 'templates', 'templates_of', 'values', 'max_tokens', 'task_type')  # of a document
 
 def _same_label(text: str) -> str: return ' '.join(re.split(r'[\s_-]+', text.strip().lower()))
 
@@ -65,7 +67,7 @@ def _target(document: dict, templates: Any, path: str) -> Target:
     made = parse_templates(yaml.safe_dump({'dataset': document['dataset'], 'templates': templates or {}}), path, rejected)
     if rejected or not made: raise ValueError(f'{rejected[0].id}, {rejected[0].rule}, {rejected[0].text}' if rejected else 'it has no templates')
     return Target(document['dataset'], document.get('about', ''), document['mode'], tuple(document['metrics']), document['context'], document['fields'],
-                  _labels(document.get('labels')), tuple(made), document.get('values') or {}, document.get('max_tokens', 25))
+                  _labels(document.get('labels')), tuple(made), document.get('values') or {}, document.get('max_tokens', 25), find_task_type(document['task_type']).short if 'task_type' in document else '')
 
 def _documents(path: Path) -> dict[str, tuple[dict, str]]:  # name -> document, file
     found = {}

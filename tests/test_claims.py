@@ -251,6 +251,13 @@ def test_starts_are_told_apart():
     assert [judge_claim(CLAIMS[name], [run]).word for name in ('bonito-pretrained', 'bonito-zero-shot')] == ['supported', 'not supported']
 
 
+@pytest.mark.parametrize('arm', ['zero_shot', 'bonito'])
+def test_the_first_answer_alone_is_compared_within_an_arm(arm):
+    rows = tuple(row(name, value, 'squadshifts_nyt', metric, start='pretrained') for metric, values in (('squad_f1', (.3, .5)), ('squad_f1_first', (.2, .4))) for name, value in zip(('zero_shot', 'bonito'), values) if name == arm)
+    verdict = judge_claim(CLAIMS['bonito-check-first-answer'], [RunScores('/r', 'adaptation', 'complete', rows=rows)])
+    assert verdict.word == 'supported' and len(verdict.evidence) == 1
+
+
 def test_each_of_several_rivals_is_compared_and_a_run_never_with_its_twin():
     def run(folder, kind, value): return RunScores(folder, 'adaptation', 'complete', parameters={'task_type': kind, 'seed': 0}, rows=(row('bonito', value, 'pubmed_qa', 'macro_f1'),))
     runs = [run('/own', '', .4), run('/exqa', 'exqa', .3), run('/qg', 'qg', .5), run('/nli', 'nli', .1), run('/again', '', .4)]
