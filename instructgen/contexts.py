@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from .blocks import Document, tidy
 from .chunks import Chunk, chunk_text, document_key, split_sentences
 from .documents import document_format, list_documents, read_document
+from .hub import is_remote
 from .layout import file_format, split_of
 from .records import Context, Rejected, SourceCard, check_types, comma_list, content_hash
 from .rows import FILE_ERRORS, file_tables
@@ -241,7 +242,7 @@ def folder_contexts(
 ) -> Iterator[Context | Rejected]:  # in the order of the paths
     "The contexts of the documents in a folder."
     root, sieve = Path(folder), sieve or Sieve(rules)
-    notes, lengths, row = [] if notes is None else notes, {} if lengths is None else lengths, 0
+    notes, lengths = [] if notes is None else notes, {} if lengths is None else lengths
     source = name or _place_name(root)
     for item in list_documents(root):
         if isinstance(item, Rejected):
@@ -251,10 +252,7 @@ def folder_contexts(
         like = Context('', source, split='documents', document=name, license=license)
         found = _table_pieces(path, like, column, rules, sieve, notes, lengths) if document_format(name) == 'rows' else _document_contexts(path, like, rules, sieve, lengths)
         for context in found:
-            if isinstance(context, Rejected): yield context
-            elif sieve.keeps(context.text, prose=document_format(name) != 'rows'):
-                yield replace(context, row=row)
-                row += 1
+            if isinstance(context, Rejected) or sieve.keeps(context.text, prose=document_format(name) != 'rows'): yield context
         yield from sieve.rejected(name, str(path))
 
 def _document_contexts(path: Path, like: Context, rules: ContextRules, sieve: Sieve, lengths: dict[str, int]) -> Iterator[Context | Rejected]:
@@ -264,9 +262,9 @@ def _document_contexts(path: Path, like: Context, rules: ContextRules, sieve: Si
         return
     if sieve.repeats(document.text): return
     lengths[document_key(like)] = len(document.text)
-    for piece in document_pieces(document, rules):
+    for row, piece in enumerate(document_pieces(document, rules)):
         page, heading, url = _place(document, piece)
-        yield replace(like, text=document.text[piece.start:piece.end], page=page, heading=heading, start=piece.start, end=piece.end, revision=document.revision, url=url)
+        yield replace(like, text=document.text[piece.start:piece.end], row=row, page=page, heading=heading, start=piece.start, end=piece.end, revision=document.revision, url=url)
     yield from (replace(item, where=str(path)) for item in document.dropped)
 
 def _table_pieces(path: Path, like: Context, column: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
@@ -274,7 +272,7 @@ def _table_pieces(path: Path, like: Context, column: str, rules: ContextRules, s
     for number, text in _texts_of_file(path, like.document, column, notes, rejected, False):
         if sieve.repeats(text): continue
         for piece in row_pieces(text, rules):
-            yield replace(like, text=text[piece.start:piece.end], start=place + piece.start, end=place + piece.end, revision=revision, url=f'{quote(like.document)}#row={number}')
+            yield replace(like, text=text[piece.start:piece.end], row=number, start=place + piece.start, end=place + piece.end, revision=revision, url=f'{quote(like.document)}#row={number}')
         place += len(text) + 2
     if place: lengths[document_key(like)] = place - 2
     yield from rejected
@@ -296,10 +294,13 @@ def _run_contexts(folder: Path, column: str, license: str, rules: ContextRules, 
             text = value_text(row, column or 'context')
             if not text or text in told: continue  # several examples of one context are no duplicates
             told.add(text)
-            like = Context('', row.get('source') or folder.name, row.get('config') or 'default', row.get('split') or '', row.get('row') or 0, revision=row.get('revision') or '', license=row.get('license') or license, url=row.get('url') or '')
+            split, url = row.get('split') or '', row.get('url') or ''
+            like = Context('', row.get('source') or folder.name, row.get('config') or 'default', split, row.get('row') or 0, unquote(url.partition('#')[0]) if split == 'documents' else '', revision=row.get('revision') or '', license=row.get('license') or license, url=url)
+            key = document_key(like)
+            place = lengths[key] + 2 if key in lengths else 0
+            lengths[key] = place + len(text)
             for piece in row_pieces(text, rules):
-                lengths[document_key(like)] = max(lengths.get(document_key(like), 0), len(text))
-                if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, start=piece.start, end=piece.end)
+                if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, start=place + piece.start, end=place + piece.end)
     if not told: yield Rejected('source', folder.name, 'no_contexts', f'its examples have no {column or "context"}; only a run of bonito_data has contexts', str(folder))
     notes.append(f'{folder.name}: {len(told)} contexts of its examples')
     yield from sieve.rejected(folder.name, str(folder))
@@ -315,7 +316,7 @@ def _places(spec: str) -> list[str]:
 
 # %% ../nbs/07_contexts.ipynb #ff3387f1
 def read_contexts(
-    spec: str,              # places joined by commas: a folder read recursively, a file, a dataset or run folder, hub:owner/name[:config], demo
+    spec: str,              # places joined by commas: a folder read recursively, a file, a dataset or run folder, hub:owner/name[:config], a saved list of the hub, demo
     column: str = '',       # that holds the text in tables, dots reach into structures; '' for the longest text
     license: str = '',      # SPDX id of documents and of sources that name none
     rules: ContextRules = CONTEXT_RULES['careful'],  # sizes and what is dropped
@@ -334,7 +335,7 @@ def read_contexts(
         for part in parts:
             demo = part == 'demo' and not os.path.exists(part)
             path = demo_folder().with_name('demo_bonito') / 'contexts' if demo else Path(part)
-            if part.startswith('hub:') or path.is_dir() and not (path / 'run.json').is_file() and _is_dataset(path):
+            if is_remote(part) or path.is_dir() and not (path / 'run.json').is_file() and _is_dataset(path):
                 for card in find_sources(part, policy, cache=cache):
                     yield from [card] if isinstance(card, Rejected) else _card_contexts(card, column, split, rules, sieve, notes, lengths)
             elif (path / 'run.json').is_file() and (path / 'dataset').is_dir(): yield from _run_contexts(path, column, license, rules, sieve, notes, lengths)

@@ -75,12 +75,13 @@ def parse_split(
     return {name: share / sum(shares) for name, share in zip(PARTS[len(shares)], shares)}
 
 # %% ../nbs/43_export.ipynb #0d68eaec
+_ROW = ('source', 'config', 'split', 'row', 'url')  # what names a row, or a piece of a document
 BY: dict[str, tuple[tuple[str, ...], ...]] = {  # choice -> keys, as groups of columns, that must not be in two parts
-    'row': (('source', 'config', 'split', 'row'),),
-    'document': (('source', 'config', 'split', 'row'), ('context',)),
-    'task': (('source', 'config', 'split', 'row'), ('task_id', 'task_type')),
-    'source': (('source', 'config', 'split', 'row'), ('task_id', 'task_type'), ('source',)),
-    'task-and-row': (('source', 'config', 'split', 'row'), ('task_id', 'task_type'))}
+    'row': (_ROW,),
+    'document': (_ROW, ('context',)),
+    'task': (_ROW, ('task_id', 'task_type')),
+    'source': (_ROW, ('task_id', 'task_type'), ('source',)),
+    'task-and-row': (_ROW, ('task_id', 'task_type'))}
 
 # %% ../nbs/43_export.ipynb #9b3c2749
 def find_groups(

@@ -159,7 +159,7 @@ class Context:
     source: str = ''         # name of the dataset, folder or file
     config: str = 'default'  # of a dataset
     split: str = ''          # of a dataset; 'documents' for text from documents
-    row: int = 0             # 0-based position in the split; of documents: the place of the piece among all pieces of the folder
+    row: int = 0             # 0-based position in the split; of documents: the place of the piece in its document, in a table among them that of the row
     document: str = ''       # path below the folder with '/', '' for rows of a dataset
     page: int = 0            # 1-based page on which it begins, 0 where there are no pages
     heading: str = ''        # headings above it, joined by ' > ', those of several short sections by '; '; '' if there is none

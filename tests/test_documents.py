@@ -20,6 +20,7 @@ from instructgen.chunks import chunk_text, coverage, split_sentences
 from instructgen.contexts import CONTEXT_RULES, ContextRules, read_contexts, sample_contexts
 from instructgen.documents import document_format, read_document
 from instructgen.html import html_blocks
+from instructgen.hub import pin_sources
 from instructgen.markup import heading_level, markdown_blocks, text_blocks
 from instructgen.records import Context, Rejected
 from instructgen.rst import plain_inline, rst_blocks
@@ -102,7 +103,10 @@ def test_sixty_documents(archive):
     lengths = {}
     contexts, counts = split(read_contexts(str(archive), license='CC0-1.0', lengths=lengths))
     assert {context.document for context in contexts} == {path.relative_to(archive).as_posix() for path in archive.rglob('*') if path.is_file()}
-    assert [context.row for context in contexts] == list(range(len(contexts)))
+    for name in {context.document for context in contexts}:
+        rows = [context.row for context in contexts if context.document == name]
+        assert rows == sorted(set(rows)) and rows[0] <= 1 and rows[-1] < 12, name  # numbered within the document, before the sieve
+    assert len({(context.row, context.url) for context in contexts}) == len(contexts)
     assert {(context.source, context.split, context.license) for context in contexts} == {('archive', 'documents', 'CC0-1.0')}
     assert all(re.fullmatch('[0-9a-f]{16}', context.revision) for context in contexts)
     text = '\n'.join(context.text for context in contexts)
@@ -429,6 +433,45 @@ def test_a_run_gives_its_contexts_once_with_their_provenance(tmp_path):
     assert split(read_contexts(str(tmp_path / 'run1')))[1] == {'no_contexts': 1}
 
 
+def test_contexts_of_a_run_lead_to_their_documents(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    (tmp_path / 'run1' / 'dataset' / 'data').mkdir(parents=True)
+    (tmp_path / 'run1' / 'run.json').write_text('{}')
+    rows = [{'context': story(10 * i + j), 'source': 'handbook', 'config': 'default', 'split': 'documents', 'row': j, 'url': f'in%20use/a%23{i}.pdf#page={j + 1}'} for j in range(2) for i in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / 'run1' / 'dataset' / 'data' / 'train-00.parquet')
+    lengths = {}
+    contexts, _ = split(read_contexts(str(tmp_path / 'run1'), lengths=lengths))
+    assert [(context.document, context.row) for context in contexts] == [(f'in use/a#{i}.pdf', j) for j in range(2) for i in range(3)]
+    assert set(lengths) == {f'handbook/in use/a#{i}.pdf' for i in range(3)}
+    for context in contexts: assert context.end - context.start == len(context.text) and (context.start == 0) == (context.row == 0)
+    share, by_document = coverage(contexts, lengths)
+    assert share > .99 and len(by_document) == 3
+
+
+@pytest.mark.parametrize('ending', ['.md', '.csv'])
+def test_a_document_in_front_changes_nothing_behind_it(tmp_path, ending):
+    for i in range(1, 6):
+        if ending == '.csv': (tmp_path / f'd{i}.csv').write_text('day,text\n' + ''.join(f'{j},"{story(100 * i + j, 40)}"\n' for j in range(3)))
+        else: (tmp_path / f'd{i}.md').write_text('\n\n'.join(f'# Part {j}\n\nToo short.\n\n# Tale {j}\n\n{story(100 * i + j, 12)}' for j in range(4)))
+    before, _ = split(read_contexts(str(tmp_path)))
+    assert max(Counter(context.row for context in before).values()) >= 5  # every document begins at its own beginning
+    first = '\n'.join(f'{j},"{story(50 + j)}"' for j in range(4)) if ending == '.csv' else f'# First\n\n{story(50, 60)}'
+    (tmp_path / f'a{ending}').write_text(('day,text\n' if ending == '.csv' else '') + first)
+    (tmp_path / f'd3{ending}').unlink()
+    now, _ = split(read_contexts(str(tmp_path)))
+    assert [context for context in now if not context.document.startswith('a')] == [context for context in before if not context.document.startswith('d3')]
+    assert any(context.document.startswith('a') for context in now)
+
+
+def test_pieces_of_a_row_of_a_table_share_its_number(tmp_path):
+    (tmp_path / 'log.csv').write_text('day,text\n' + ''.join(f'{j},"{story(100 + j, 60)}"\n' for j in range(3)))
+    (tmp_path / 'note.txt').write_text(story(7))
+    contexts = [context for context in split(read_contexts(str(tmp_path)))[0] if context.document == 'log.csv']
+    assert set(Counter(context.row for context in contexts)) == {0, 1, 2} and min(Counter(context.row for context in contexts).values()) > 1
+    assert all(context.url == f'log.csv#row={context.row}' for context in contexts)
+
+
 def test_several_places_share_one_sieve(tmp_path):
     for name in ('a', 'b'):
         (tmp_path / name).mkdir()
@@ -466,6 +509,20 @@ def test_a_dataset_of_the_hub_is_pinned(monkeypatch):
     assert [(context.source, context.split, context.row, context.revision, context.license) for context in contexts] == [('me/news', 'train', i, 'a' * 40, 'mit') for i in range(4)]
     assert contexts[1].text == f'{story(1, 2)} {story(51, 2)}' and contexts[1].url.endswith('/datasets/me/news')
     assert counts == {'no_column': 1, 'not_found': 1}
+
+
+def test_a_saved_list_of_the_hub_is_a_place(tmp_path, monkeypatch):
+    rows = ''.join(json.dumps({'text': story(i)}) + '\n' for i in range(4))
+    repositories = {'me/news': repository('---\nlicense: mit\nlanguage: en\n---\n# News\n', {'train.jsonl': rows}, tags=['language:en', 'license:mit'])}
+    with HubServer(repositories) as server:
+        monkeypatch.setenv('HF_ENDPOINT', server.address)
+        spec = pin_sources('hub:?language=en', tmp_path / 'hub_sources.json')
+        wanted, _ = split(read_contexts('hub:me/news'))
+        repositories['me/more'] = repository('---\nlicense: mit\nlanguage: en\n---\n# More\n', {'train.jsonl': rows.replace('repaired', 'painted')}, sha='c' * 40, tags=['language:en', 'license:mit'])
+        assert len(split(read_contexts('hub:?language=en'))[0]) == 8 and split(read_contexts(spec))[0] == wanted
+        with pytest.raises(ValueError, match="me/news has no column 'body'"): list(read_contexts(spec, 'body'))
+    (tmp_path / 'texts.json').write_text(json.dumps([{'text': story(9)}]))  # another JSON file is a table as before
+    assert [context.row for context in split(read_contexts(str(tmp_path / 'texts.json')))[0]] == [0]
 
 
 def test_a_folder_of_dataset_folders(tmp_path):

@@ -59,7 +59,7 @@ def components(pairs: list[list[tuple]]) -> int:
     return len({root(first) for first, *_ in pairs})
 
 
-def row_of(example: Example) -> tuple: return (example.source, example.config, example.split, example.row)
+def row_of(example: Example) -> tuple: return (example.source, example.config, example.split, example.row, example.url)
 
 
 def parts_of(folder: Path, examples: list[Example], files: int, *words, **named) -> dict[str, int]:
@@ -134,15 +134,16 @@ def test_shares_are_met_where_groups_permit(tmp_path):
 # ---- no row in two parts
 
 names = st.sampled_from(['a', 'b', 'c'])
-example = st.builds(lambda source, config, split, row, task, kind, context: (source, config, split, row, task, kind, context),
+example = st.builds(lambda source, config, split, row, task, kind, context, url: (source, config, split, row, task, kind, context, url),
                     names, st.sampled_from(['default', 'x']), st.sampled_from(['train', 'validation']), st.integers(0, 6), st.sampled_from(['', 't1', 't2', 't3', 't4', 't5']),
-                    st.sampled_from(['', 'qa', 'nli']), st.sampled_from(['', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6']))
+                    st.sampled_from(['', 'qa', 'nli']), st.sampled_from(['', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6']),
+                    st.sampled_from(['', 'a.md', 'a.md#x', 'b.md']))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(example, min_size=1, max_size=40), st.sampled_from(list(BY)), st.sampled_from(['0.9/0.1', '1/1', '0.8/0.1/0.1', '1']), st.integers(0, 5), st.integers(1, 3))
 def test_no_source_row_in_two_parts_and_the_rest_kept_whole(rows, by, split, seed, files):
-    examples = [Example(str(number), 'Do.', '', 'x', context, task, kind, source, config, part, row) for number, (source, config, part, row, task, kind, context) in enumerate(rows)]
+    examples = [Example(str(number), 'Do.', '', 'x', context, task, kind, source, config, part, row, url=url) for number, (source, config, part, row, task, kind, context, url) in enumerate(rows)]
     shares = parse_split(split)
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder), examples, files)
@@ -191,6 +192,19 @@ def test_documents_stay_whole(tmp_path):
     where = defaultdict(set)
     for item in examples: where[item.row].add(parts[item.id])
     assert all(len(found) == 1 for found in where.values()) and Counter(parts.values()) == {0: 48, 1: 24}
+
+
+def test_first_pieces_of_two_documents_are_two_rows(tmp_path):
+    examples = [Example(f'{document}-{part}-{kind}', f'What of {kind}?', '', 'x', f'Piece {document} {part}', '', f'type {kind}', 'archive', 'default', 'documents', part, url=f'{document:02}.md#part')
+                for document in range(30) for part in range(4) for kind in range(2)]
+    folder = write_rows(tmp_path / 'a', examples, 2)
+    for by in ('row', 'document'):
+        parts = parts_of(folder, examples, 2, parse_split('0.9/0.1'), by)
+        assert Counter(parts.values()) == {0: 216, 1: 24}  # of one row number alone there would be four groups of sixty
+        assert all(len({parts[f'{document}-{part}-{kind}'] for kind in range(2)}) == 1 for document in range(30) for part in range(4))
+    later = write_rows(tmp_path / 'b', examples[24:], 2)  # three documents in front are taken away
+    after = parts_of(later, examples[24:], 2, parse_split('0.9/0.1'))
+    assert np.mean([parts[id] == after[id] for id in after]) > .95
 
 
 def test_tasks_that_share_all_rows(tmp_path):

@@ -7,6 +7,7 @@ __all__ = ['choose_form', 'check_together', 'BonitoConfig', 'gather_contexts', '
            'estimate_bonito']
 
 # %% ../../nbs/24_bonito.config.ipynb #7d986657
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .format import TaskType, load_task_types
 from .generate import refuse_contexts
 from .rules import RULE_TYPES
 from ..contexts import CONTEXT_RULES, read_contexts, sample_contexts
+from ..hub import is_remote, pin_sources
 from ..llm import KeptLLM, Sampling, estimate
 from ..prompts import NOTE
 from ..records import Context, Rejected, comma_list, from_parameters
@@ -123,16 +125,20 @@ class BonitoConfig:
 
 # %% ../../nbs/24_bonito.config.ipynb #54d0146b
 def gather_contexts(
-    config: BonitoConfig,  # `contexts`, `column`, sizes, `limit`
-) -> tuple[list[Context], list[Rejected], dict[str, int], list[str]]:  # in order; drops; characters by `document_key`; notes. ValueError if no text is left
+    config: BonitoConfig,       # `contexts`, `column`, sizes, `limit`
+    folder: str | Path = '',    # run folder, where the list of pinned hub sources is kept; '' keeps none
+    empty: bool = False,        # whether a place without texts is no error
+) -> tuple[list[Context], list[Rejected], dict[str, int], list[str]]:  # in order; drops; characters by `document_key`; notes. ValueError if no text is left; OSError if the hub cannot be reached
     "The texts of a run, those that were refused, how long the documents are, and what was decided on the way."
     rules = CONTEXT_RULES[config.rules]
     if config.rules != 'published': rules = replace(rules, size=config.max_chars, target=min(rules.target, config.max_chars), overlap=min(config.overlap, config.max_chars // 2), min_chars=config.min_chars)
     contexts, refused, notes, lengths = [], [], [], {}
     policy = Policy(languages=comma_list(config.languages))
-    for found in read_contexts(config.contexts, config.column, config.license, rules, config.split, policy, outputs_folder()/'hub.jsonl', notes, lengths):
+    remote = folder and not os.path.exists(config.contexts) and any(map(is_remote, comma_list(config.contexts)))
+    spec = pin_sources(config.contexts, Path(folder, 'hub_sources.json')) if remote else config.contexts
+    for found in read_contexts(spec, config.column, config.license, rules, config.split, policy, outputs_folder()/'hub.jsonl', notes, lengths):
         (refused if isinstance(found, Rejected) else contexts).append(found)
-    if not contexts:
+    if not contexts and not empty:
         shown = '; '.join(f'{drop.id or drop.where}: {drop.rule} ({drop.text[:80]})' for drop in refused[:3])
         raise ValueError(f'no text to work on in {config.contexts!r}: {shown or "the place is empty"}{f"; min_chars is {config.min_chars}" if any(drop.rule == "too_short" for drop in refused) else ""}')
     return sample_contexts(contexts, config.limit, config.seed), refused, lengths, notes

@@ -1,0 +1,347 @@
+"""Growing a Bonito dataset: documents come, change and go; what stands costs no call, and the next version is what a run over everything makes."""
+import json
+import random
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hub_server import HubServer, repository
+from instructgen.bonito.config import BonitoConfig, gather_contexts
+from instructgen.bonito.dataset import build_bonito, read_generations
+from instructgen.bonito.growth import TextPlan, compare_texts, count_changes, find_refusals, plan_texts, read_texts, standing_examples, standing_tasks, text_making, text_origin
+from instructgen.bonito.tables import check_funnel
+from instructgen.llm import open_llm
+from instructgen.records import Context, Example, Rejected
+from instructgen.run_tables import read_examples, read_lines
+from instructgen.store import open_run, read_manifest, read_part
+from test_bonito_end_to_end import Writer, content
+from test_documents import story
+
+
+@pytest.fixture(autouse=True)
+def own_outputs(tmp_path, monkeypatch):
+    "A ledger of each test's own."
+    monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    "Twelve documents of three texts each."
+    (tmp_path/'archive').mkdir()
+    for number in range(12): write_document(tmp_path/'archive', number)
+    return tmp_path/'archive'
+
+
+def write_document(folder: Path, number: int, ending: str = '', first: int = 0) -> None:
+    (folder/f'd{number:02}.md').write_text('\n\n'.join(f'# Year {part}\n\n{story(10 * number + part, 4)}{ending if not part else ""}' for part in range(first, 3)) + '\n')
+
+
+def settings(archive: Path, **more) -> BonitoConfig: return BonitoConfig(**{'contexts': str(archive), 'license': 'own', 'max_chars': 500, **more})
+
+
+def build(folder: Path, config: BonitoConfig, texts: tuple | None = None, status: str = 'complete') -> dict:
+    "A run without its report: over all texts, or over those of a plan."
+    contexts, refused, standing = texts or (*gather_contexts(config)[:2], ())
+    with open_run('bonito_data', {}, out=folder) as run:
+        counts = build_bonito(run, config, contexts, refused, answered=standing)
+        run.finish({name: counts[name] for name in ('asked', 'examples')}, status)
+    check_funnel(folder, counts)
+    return counts
+
+
+def grow(before: Path, folder: Path, config: BonitoConfig, **policy) -> tuple[dict, TextPlan]:
+    contexts, refused, lengths, _ = gather_contexts(config, empty=True)
+    plan = plan_texts(read_texts(before), config, contexts, refused, lengths, **policy)
+    return build(folder, config, (plan.contexts, refused, plan.standing)), plan
+
+
+def told(plan: TextPlan) -> dict[str, str]: return {change.name.partition('/')[2] or change.name: change.what for change in plan.changes if change.what != 'unchanged'}
+
+
+def keys(folder: Path) -> dict[int, str]: return {number: head['key'] for number in range(64) if (head := read_part(folder, number))}
+
+
+def rows(folder: Path) -> dict[str, Example]: return {row['id']: Example(**row) for row in read_examples(folder).to_pylist()}
+
+
+# ---- buckets
+
+@pytest.mark.parametrize('step', ['in front', 'edited', 'deleted'])
+def test_one_document_touches_one_bucket(archive, tmp_path, step):
+    (archive/'table.jsonl').write_text(''.join(json.dumps({'text': story(500 + i)}) + '\n' for i in range(6)))
+    build(tmp_path/'v1', settings(archive))
+    name = 'd05.md'
+    if step == 'in front': (archive/(name := 'a.md')).write_text('\n\n'.join(story(300 + part, 12) for part in range(8)))
+    elif step == 'edited': write_document(archive, 5, ' A sentence that the keeper added in the spring of that year.')
+    else: (archive/name).unlink()
+    build(tmp_path/'v2', settings(archive))
+    one, two = keys(tmp_path/'v1'), keys(tmp_path/'v2')
+    assert len(one) > 8 and sum(one.get(number) != two.get(number) for number in {*one, *two}) == 1
+    for number in {*one, *two}:
+        if one.get(number) == two.get(number): assert all((tmp_path/'v1'/path).read_bytes() == (tmp_path/'v2'/path).read_bytes() for path in (f'parts/{number:02}.jsonl', f'dataset/data/train-{number:02}.parquet') if (tmp_path/'v1'/path).exists())
+
+
+def test_drops_lie_with_the_examples_of_their_document(archive, tmp_path):
+    (archive/'d05.md').write_text((archive/'d05.md').read_text() + '\n# Code\n\n' + 'x = ring(bell)\n' * 20 + '\n# Short\n\nToo short.\n')
+    build(tmp_path/'v1', settings(archive))
+    index = {number: [name for name, *_ in head['sources']] for number in range(64) if (head := read_part(tmp_path/'v1', number))}
+    home = next(number for number, names in index.items() if 'd05.md' in names)
+    place = {context.id: context.document for context in read_lines(tmp_path/'v1', Context)}
+    drops = [done.id for done in read_generations(tmp_path/'v1') if not done.kept and place[done.context_id] == 'd05.md']
+    assert {drop.rule for drop in read_lines(tmp_path/'v1', Rejected) if drop.id == 'd05.md'} >= {'little_prose'}
+    assert all(id in index[home] for id in drops) and any(row.url.startswith('d05.md') for row in rows(tmp_path/'v1').values())
+
+
+def test_rows_of_a_dataset_are_spread(tmp_path):
+    (tmp_path/'texts.jsonl').write_text(''.join(json.dumps({'text': story(i)}) + '\n' for i in range(60)))
+    build(tmp_path/'v1', settings(tmp_path/'texts.jsonl'))
+    assert len(keys(tmp_path/'v1')) > 30
+
+
+# ---- what came, changed and went
+
+def test_every_kind_of_change(archive, tmp_path):
+    config = settings(archive)
+    build(tmp_path/'v1', config)
+    write_document(archive, 1, ' Another ending of the first year.')
+    (archive/'d02.md').unlink()
+    (archive/'d03.md').rename(archive/'x03.md')
+    write_document(archive, 20)
+    write_document(archive, 4, first=1)  # its first part is deleted
+    (archive/'d05.md').write_bytes(b'\x89PNG\xff\0' * 300)
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', config)
+    assert told(plan) == {'d01.md': 'changed', 'd02.md': 'went', 'd03.md': 'went', 'x03.md': 'came', 'd20.md': 'came', 'd04.md': 'changed', 'd05.md': 'kept'}
+    found = {change.name.partition('/')[2]: change for change in plan.changes}
+    assert (found['d02.md'].why, found['d05.md'].why, found['d02.md'].standing, found['d02.md'].examples_before > 0) == ('no longer there', 'broken_file', 0, True)
+    assert found['d01.md'].why.startswith('revision ') and ' -> ' in found['d01.md'].why
+    assert [(found[name].texts_before, found[name].texts, found[name].known) for name in ('d01.md', 'd03.md', 'x03.md', 'd20.md', 'd04.md', 'd05.md')] == [(3, 3, 2), (3, 0, 0), (0, 3, 3), (0, 3, 0), (3, 2, 2), (3, 3, 3)]
+    numbers = count_changes(plan.changes)
+    assert numbers['texts'] == counts['contexts'] and numbers['texts_new'] == counts['asked'] - len(plan.standing) == 4
+    assert numbers['examples_before'] == read_manifest(tmp_path/'v1')['counts']['examples'] and numbers['examples_standing'] == len(standing_examples(read_texts(tmp_path/'v1'), plan.contexts))
+    assert {change.what for change in compare_texts(read_texts(tmp_path/'v1'), read_lines(tmp_path/'v1', Context))} == {'unchanged'}
+
+
+def test_another_licence_is_a_change(archive, tmp_path):
+    build(tmp_path/'v1', settings(archive))
+    plan = plan_texts(read_texts(tmp_path/'v1'), settings(archive), gather_contexts(settings(archive, license='cc-by-4.0'))[0])
+    assert {change.what for change in plan.changes} == {'changed'} and {change.why for change in plan.changes} == {'licence own -> cc-by-4.0'}
+    assert {row.license for row in standing_examples(read_texts(tmp_path/'v1'), plan.contexts)} == {'cc-by-4.0'}
+
+
+@pytest.mark.parametrize('seed, more', [(0, {}), (1, {}), (2, {'limit': 20}), (3, {'limit': 9}), (4, {'draws': 2, 'limit': 12}), (5, {'label_share': .6, 'task_types': 'ynqa,exqa'}), (6, {'rules': 'published'})], ids=lambda value: ' '.join(value) if isinstance(value, dict) else '')
+def test_a_grown_version_is_what_a_run_over_everything_makes(archive, tmp_path, seed, more):
+    chance, config = random.Random(seed), settings(archive, **more)
+    build(tmp_path/'v1', config)
+    for version in range(2, 5):
+        for step in range(chance.randint(1, 3)):
+            number = chance.randrange(20)
+            path = archive/f'd{number:02}.md'
+            if path.exists() and chance.random() < .4: path.unlink()
+            else: write_document(archive, number, f' The keeper wrote {chance.randrange(9)} on the wall of the house by the river.' if path.exists() else '', chance.randrange(2))
+        before = read_texts(tmp_path/f'v{version - 1}')
+        counts, plan = grow(tmp_path/f'v{version - 1}', tmp_path/f'v{version}', config, most_gone=1.)
+        build(tmp_path/f'full{version}', config)
+        assert content(tmp_path/f'v{version}') == content(tmp_path/f'full{version}') and keys(tmp_path/f'v{version}') == keys(tmp_path/f'full{version}')
+        made = rows(tmp_path/f'v{version}')
+        standing = {row.id: row for row in standing_examples(before, plan.contexts)}
+        if 'label_share' in more: assert all(made[id] == row for id, row in standing.items() if id in made)  # the share is counted anew
+        else: assert standing == {id: row for id, row in made.items() if id in rows(tmp_path/f'v{version - 1}')}
+        assert set(plan.standing) == {done.id for done in before.generations} & {done.id for done in read_generations(tmp_path/f'v{version}')}
+
+
+# ---- calls
+
+def test_calls_of_a_step_are_the_new_prompts(archive, tmp_path):
+    with Writer() as server:
+        config, calls = settings(archive, llm=f'openai:bonito@{server.url}', retries=1), []
+        counts = build(tmp_path/'v1', config)
+        for version, change in ((2, lambda: write_document(archive, 30)), (3, lambda: write_document(archive, 1, ' Nothing more was heard of it.')), (4, (archive/'d02.md').unlink), (5, lambda: None)):
+            change()
+            sent = sum(server.counts.requests.values())
+            counts, plan = grow(tmp_path/f'v{version - 1}', tmp_path/f'v{version}', config)
+            assert sum(server.counts.requests.values()) - sent == counts['llm']['calls']
+            new = [done for done in read_generations(tmp_path/f'v{version}') if done.id not in plan.standing]
+            assert len(new) == counts['asked'] - len(plan.standing) <= counts['llm']['calls'] <= 2 * len(new)  # one more for each that was dropped at first
+            calls.append(len(new))
+    assert calls == [3, 1, 0, 0]
+
+
+def test_a_budget_takes_nothing_from_what_stands(archive, tmp_path):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        before = build(tmp_path/'v1', config)
+        for number in range(20, 30): write_document(archive, number)
+        config = replace(config, budget_calls=4)
+        counts, plan = grow(tmp_path/'v1', tmp_path/'v2', config)
+        assert (counts['llm']['calls'], counts['llm']['hits'], counts['pending']) == (4, before['asked'], 26) and counts['stopped']
+        assert rows(tmp_path/'v1').items() <= rows(tmp_path/'v2').items()
+        plain = build(tmp_path/'plain', replace(config, budget_calls=1))
+    assert plain['llm']['hits'] < before['asked']  # in the order of the texts the budget ends among what was known
+
+
+def test_what_failed_or_waits_does_not_stand(archive, tmp_path):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        build(tmp_path/'stopped', replace(config, budget_calls=5), status='stopped')
+        before = read_texts(tmp_path/'stopped')
+        assert len(standing_tasks(before, before.contexts)) == 5 and len(before.contexts) == 36
+    with Writer(fail=1.) as server: build(tmp_path/'failed', settings(archive, llm=f'openai:bonito@{server.url}', limit=3), status='partial')
+    before = read_texts(tmp_path/'failed')
+    assert len(before.generations) == 3 and standing_tasks(before, before.contexts) == []
+
+
+# ---- documents that are gone
+
+def test_keeping_puts_texts_back_as_they_were(archive, tmp_path):
+    config = settings(archive)
+    build(tmp_path/'v1', config)
+    (archive/'d02.md').unlink()
+    (archive/'d03.md').rename(archive/'x03.md')
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', config, gone='keep')
+    assert told(plan) == {'d02.md': 'kept', 'd03.md': 'went', 'x03.md': 'came'} and counts['asked'] == len(plan.standing)
+    assert next(change.why for change in plan.changes if change.name.endswith('d03.md')) == 'its texts stand elsewhere or were not drawn'
+    one, two = rows(tmp_path/'v1'), rows(tmp_path/'v2')
+    assert set(one) == set(two) and all(one[id] == two[id] for id in one if not one[id].url.startswith('d03.md'))
+    again, plan = grow(tmp_path/'v2', tmp_path/'v3', config, gone='keep')  # and once more, from the version that kept it
+    assert told(plan) == {'d02.md': 'kept'} and content(tmp_path/'v3') == content(tmp_path/'v2')
+    counts, plan = grow(tmp_path/'v3', tmp_path/'v4', config)
+    assert told(plan) == {'d02.md': 'went'} and {row.url.partition('#')[0] for row in rows(tmp_path/'v4').values()} <= {path.name for path in archive.iterdir()}
+
+
+def test_a_listing_of_what_is_new(archive, tmp_path):
+    build(tmp_path/'v1', settings(archive))
+    for path in archive.iterdir(): path.rename(tmp_path/path.name)
+    write_document(archive, 1, ' Another ending of the first year.')
+    write_document(archive, 40)
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', settings(archive), listing='new')
+    assert told(plan) == {'d01.md': 'changed', 'd40.md': 'came'} and len(plan.changes) == 13
+    for path in tmp_path.glob('d*.md'):
+        if path.name != 'd01.md': path.rename(archive/path.name)
+    build(tmp_path/'full', settings(archive))
+    assert rows(tmp_path/'v2') == rows(tmp_path/'full')
+    for path in archive.iterdir(): path.unlink()
+    counts, plan = grow(tmp_path/'v2', tmp_path/'v3', settings(archive), listing='new')  # a quiet day
+    assert told(plan) == {} and rows(tmp_path/'v3') == rows(tmp_path/'v2')
+
+
+def test_a_step_that_would_lose_most_documents_stops(archive, tmp_path):
+    config = settings(archive)
+    build(tmp_path/'v1', config)
+    for number in range(7): (archive/f'd{number:02}.md').unlink()
+    with pytest.raises(ValueError, match=r'7 of 12 documents of .*v1 are gone, such as archive/d00.md: .* listing new'): grow(tmp_path/'v1', tmp_path/'v2', config)
+    assert len(told(grow(tmp_path/'v1', tmp_path/'v2', config, most_gone=.6)[1])) == 7
+    for wrong in ({'listing': 'some'}, {'gone': 'hide'}):
+        with pytest.raises(ValueError, match='want all or new, and drop or keep'): plan_texts(read_texts(tmp_path/'v1'), config, (), **wrong)
+
+
+def test_what_was_read_and_not_taken_is_not_gone(archive, tmp_path):
+    write_document(archive, 11, ' This one has an ending.')
+    build(tmp_path/'v1', settings(archive))
+    (archive/'d03.md').write_text((archive/'d02.md').read_text())  # now it says what another says
+    (archive/'d04.md').write_text('x = ring(bell)\n' * 40)
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', settings(archive), gone='keep')
+    assert told(plan) == {'d03.md': 'went', 'd04.md': 'went'} and not any(context.document in ('d03.md', 'd04.md') for context in plan.contexts)
+    assert {change.name: change.why for change in plan.changes if change.what == 'went'} == {'archive/d03.md': 'duplicate_context', 'archive/d04.md': 'little_prose'}
+    few = settings(archive, limit=6)
+    build(tmp_path/'few', few)
+    write_document(archive, 50)
+    contexts, refused, lengths, _ = gather_contexts(few)
+    plan = plan_texts(read_texts(tmp_path/'few'), few, contexts, refused, lengths, gone='keep')
+    assert len(plan.contexts) == 6 and set(told(plan).values()) <= {'came', 'went'} and set(contexts) == set(plan.contexts)
+    assert all(change.why for change in plan.changes if change.what == 'went')
+
+
+@pytest.mark.parametrize('rule, gone, what', [('parser_missing', 'drop', 'kept'), ('broken_file', 'drop', 'kept'), ('scanned_pdf', 'drop', 'went'), ('scanned_pdf', 'keep', 'kept'), ('empty', 'drop', 'went')])
+def test_trouble_is_no_reason_to_drop_a_document(archive, tmp_path, rule, gone, what):
+    config = settings(archive)
+    build(tmp_path/'v1', config)
+    (archive/'d02.md').unlink()
+    contexts, refused, lengths, _ = gather_contexts(config)
+    plan = plan_texts(read_texts(tmp_path/'v1'), config, contexts, [*refused, Rejected('source', 'd02.md', rule, 'why', str(archive/'d02.md'))], lengths, gone=gone)
+    assert told(plan) == {'d02.md': what} and rule in next(change.why for change in plan.changes if change.what == what)
+
+
+def test_a_folder_that_cannot_be_entered_and_a_name_that_two_places_have():
+    pieces = [Context(f'{place} {name}', place, split='documents', document=name) for place in ('home', 'office') for name in ('in/a/1.md', 'in/2.md', 'out/1.md')]
+    assert set(find_refusals(pieces[:3], [Rejected('source', 'in', 'unreadable', '', '/data/home/in')])) == {'home/in/a/1.md', 'home/in/2.md'}
+    assert set(find_refusals(pieces, [Rejected('source', 'out/1.md', 'empty', '', '/data/office/out/1.md')])) == {'office/out/1.md'}
+    parts = [Rejected('context', 'out/1.md', 'too_short', '', '/x/home/out/1.md'), Rejected('source', 'out/1.md', 'broken_file', '', '/x/home/out/1.md')]
+    assert [drop.rule for drop in find_refusals(pieces[:3], parts)['home/out/1.md']] == ['broken_file', 'too_short']
+
+
+# ---- the hub
+
+def test_texts_of_the_hub_are_pinned_and_a_dataset_counts_as_one(tmp_path, monkeypatch):
+    def dataset(first: int, license: str = 'mit', sha: str = 'a' * 40) -> dict:
+        return repository(f'---\nlicense: {license}\nlanguage: en\n---\n# News\n', {'train.jsonl': ''.join(json.dumps({'text': story(i)}) + '\n' for i in range(first, first + 8))}, sha=sha, tags=['language:en', f'license:{license}'])
+    repositories = {'me/news': dataset(0), 'me/tales': dataset(20)}
+    with HubServer(repositories) as server:
+        monkeypatch.setenv('HF_ENDPOINT', server.address)
+        config = BonitoConfig(contexts='hub:?language=en')
+        with open_run('bonito_data', {}, out=tmp_path/'v1') as run:
+            texts, refused, *_ = gather_contexts(config, run.folder)
+            first = build_bonito(run, config, texts, refused)
+            run.close()
+        repositories['me/more'] = dataset(40, sha='b' * 40)
+        repositories['me/news'] = dataset(100, sha='c' * 40) | {'branches': {'old': {name: repositories['me/news'][name] for name in ('sha', 'files')}}}
+        with open_run('bonito_data', {}, out=tmp_path/'v1', resume=True) as run:
+            calls = sum(server.calls.values())
+            assert gather_contexts(config, run.folder)[:2] == (texts, refused)  # it goes on with what it began with
+            assert not any(path.startswith('/api/datasets') and path.endswith('datasets') for path in list(server.calls.elements())[calls:])
+            counts = build_bonito(run, config, texts, refused)
+            run.finish({'examples': counts['examples']})
+        assert counts['buckets_written'] == 0 and counts['examples'] == first['examples'] > 0
+        assert {entry['revision'] for entry in json.loads((tmp_path/'v1'/'hub_sources.json').read_text())['sources']} == {'a' * 40}
+        del repositories['me/tales']
+        now, refused, lengths, _ = gather_contexts(config, tmp_path)
+        plan = plan_texts(read_texts(tmp_path/'v1'), config, now, refused, lengths)
+        assert told(plan) == {'news:default:train': 'changed', 'more:default:train': 'came', 'tales:default:train': 'went'}
+        assert next(change.why for change in plan.changes if change.what == 'changed') == f'revision {"a" * 40} -> {"c" * 40}' and text_origin(now[0]) == 'me/more:default:train'
+        with pytest.raises(ValueError, match='give another path'): gather_contexts(replace(config, contexts='hub:me/news'), tmp_path)
+
+
+# ---- the earlier run
+
+def test_runs_from_which_nothing_can_grow(archive, tmp_path):
+    with pytest.raises(FileNotFoundError, match='holds no run'): read_texts(archive)
+    with pytest.raises(ZeroDivisionError), open_run('bonito_data', {}, out=tmp_path/'failed'): 1 / 0
+    with open_run('dynosaur_data', {}, out=tmp_path/'other') as run: run.finish({})
+    (tmp_path/'killed').mkdir()
+    (tmp_path/'killed'/'run.json').write_text('{}')
+    for name, why in (('failed', 'is failed'), ('killed', 'is interrupted'), ('other', 'has no contexts.jsonl')):
+        with pytest.raises(ValueError, match=why): read_texts(tmp_path/name)
+
+
+def test_making_tells_what_shapes_an_example():
+    config = BonitoConfig()
+    with open_llm('rules') as llm:
+        first = text_making(config, llm)
+        assert json.loads(json.dumps(first)) == first
+        for name, value in (('contexts', 'x'), ('concurrency', 3), ('timeout', 1.), ('budget_calls', 2), ('price_in', 1.)): assert text_making(replace(config, **{name: value}), llm) == first, name
+        for name, value in (('seed', 1), ('limit', 5), ('draws', 2), ('retries', 1), ('max_chars', 900), ('temperature', .1), ('rules', 'published'), ('label_share', .8), ('two_step', True), ('confirm', 'self'), ('form', 'chat'),
+                            ('task_types', 'exqa,ynqa'), ('license', 'own'), ('languages', 'de'), ('column', 'text'), ('llm', 'recorded:x')): assert text_making(replace(config, **{name: value}), llm) != first, name
+        assert text_making(config, llm, memorised=frozenset({'a'})) != first
+        assert text_making(replace(config, confirm='openai:m'), llm, open_llm('openai:m'))['confirm'] != 'openai:m'  # by its fingerprint, which has the address
+
+
+# ---- real documents
+
+def test_an_edited_pep_keeps_most_of_its_texts(shared_data, tmp_path):
+    with tarfile.open(shared_data/'text'/'peps.tar.xz') as file: file.extractall(tmp_path/'peps', members=[member for member in file.getmembers() if member.isfile()][10:18], filter='data')
+    files = sorted(path for path in (tmp_path/'peps').rglob('*') if path.is_file())
+    config = BonitoConfig(contexts=str(tmp_path/'peps'))
+    build(tmp_path/'v1', config)
+    for path in files[:4]:
+        text = path.read_text(errors='replace')
+        place = text.find('\n\n', len(text) // 10)
+        path.write_text(text[:place] + f'\n\nThis paragraph was added to {path.name} by an editor, and it says nothing that is new to anybody at all.' + text[place:])
+    before = read_texts(tmp_path/'v1')
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', config)
+    numbers = count_changes(plan.changes)
+    assert (numbers['changed'], numbers['unchanged'], numbers['came'], numbers['went']) == (4, 4, 0, 0)
+    assert 4 <= numbers['texts_new'] < .2 * numbers['texts'] and len(plan.standing) > .8 * len(before.generations)
+    build(tmp_path/'full', config)
+    assert content(tmp_path/'v2') == content(tmp_path/'full')
+    assert sum(keys(tmp_path/'v1').get(number) != key for number, key in keys(tmp_path/'v2').items()) <= 4
