@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['logger', 'KEPT', 'row_type', 'off_target', 'check_arms', 'arm_form', 'run_arm', 'main_metric', 'guessing_row',
-           'arm_scores', 'arm_differences', 'gains_table', 'findings']
+           'arm_scores', 'arm_differences', 'gains_table', 'choices_table', 'one_sided', 'findings']
 
 # %% ../nbs/34_adaptation.ipynb #8e87e1c6
 import json
@@ -23,10 +23,10 @@ from .adaptation_data import ArmData, TargetData
 from .benchmarks import Benchmark, Item
 from .bonito.format import load_task_types
 from .bonito.meta import read_registry
-from .evaluation import compare, constant_predictions, gap_record, gap_text, measure, over_parts, points_text, score, score_text
+from .evaluation import chosen_options, compare, constant_predictions, gap_record, gap_text, group_items, measure, points_text, score, score_text
 from .matches import OVERLAP_RULES
 from .overlap import overlap_with
-from .predictions import Prediction, predict_all, predictions_path, read_predictions
+from .predictions import predict_all, predictions_path, read_predictions
 from .presets import TrainConfig
 from .prompts import read_note, text_example
 from .records import Example, content_hash
@@ -157,11 +157,15 @@ def guessing_row(
     seed: int = 0,          # of their guesses
 ) -> ScoreRow:              # mean of the main metric; the interval holds 95 % of the draws
     "What guessing gives."
-    chance, metric = np.random.default_rng([seed, len(benchmark.items)]), main_metric(benchmark)
-    def guess(item: Item) -> Prediction: return Prediction(item.id, nats=tuple(-1. - value for value in chance.random(len(item.options)).tolist()), tokens=(1,) * len(item.options))
-    values = []
+    chance, metric, items = np.random.default_rng([seed, len(benchmark.items)]), main_metric(benchmark), benchmark.items
+    measured, gold = measure(benchmark, constant_predictions(benchmark, 0), metric), np.array([item.gold for item in items])
+    build, groups = group_items(benchmark, np.arange(len(items)), 'all', classes=measured.gold is not None)
+    there = np.array([len(item.options) for item in items])[:, None] > np.arange(max(len(item.options) for item in items))  # (N, options) bool
+    nats, values = np.full(there.shape, -np.inf), []
     for _ in range(draws):
-        statistic, groups = over_parts(measure(benchmark, [guess(item) for item in benchmark.items], metric), np.arange(len(benchmark.items)), 'all')
+        nats[there] = -1. - chance.random(there.sum())
+        said = nats.argmax(1)                                                                                              # (N,)
+        statistic = build(replace(measured, values=(said == gold).astype(float), said=said if measured.said is not None else None))
         values.append(float(statistic(np.ones((1, groups), np.float32))[0]))
     low, high = np.quantile(values, (.025, .975))
     return ScoreRow(benchmark.name, metric, float(np.mean(values)), len(benchmark.items), float(low), float(high), arm='guessing', start='none', model='every option alike', seed=seed)
@@ -226,6 +230,38 @@ def gains_table(
             line[f'{other.name}, {main_metric(other)}, change'] = f'{100 * there.value:.1f}; {change(start, arm, other.name)}' if there else '–'
         lines.append(line)
     return pd.DataFrame(lines)
+
+# %% ../nbs/34_adaptation.ipynb #7005e768
+def choices_table(
+    folder: str | Path,             # of all arms
+    starts: Mapping[str, Start],    # by name
+    arms: Sequence[str],            # that were run
+    benchmark: Benchmark,           # the target; options are named as in its first item
+    way: str = '',                  # of choosing, of `WAYS`: '' for the sum over tokens
+) -> pd.DataFrame:                  # start, arm, percent of the items by option, and of items without an answer; the right answers first; no row without options
+    "How often each option was chosen."
+    items = [item for item in benchmark.items if item.options]
+    if not items: return pd.DataFrame()
+    names = [*items[0].options, *(f'option {place + 1}' for place in range(len(items[0].options), max(len(item.options) for item in items)))]
+    def line(start: str, arm: str, said: np.ndarray) -> dict[str, Any]:  # said: (N,) places
+        return {'start': start, 'arm': arm, **{name: 100 * float((said == place).mean()) for place, name in enumerate(names)}, **({'no answer': 100 * float((said < 0).mean())} if (said < 0).any() else {})}
+    lines = [line('none', 'right answers', np.array([item.gold for item in items]))]
+    for start in starts:
+        for arm in arms:
+            answers = {one.id: one for one in read_predictions(predictions_path(Path(folder, f'{start}-{arm}'), benchmark.name), benchmark)}
+            lines.append(line(start, arm, chosen_options(items, [answers[item.id] for item in items], way)))
+    return pd.DataFrame(lines).fillna(0.)
+
+# %% ../nbs/34_adaptation.ipynb #66fb72a7
+def one_sided(
+    chosen: pd.DataFrame,  # from `choices_table`
+    share: float = 95.,    # percent from which on an arm is one-sided
+) -> str:                  # a sentence, '' if no arm is
+    "Which arms answer always alike."
+    if not len(chosen): return ''
+    options = chosen.drop(columns=['start', 'arm'])
+    named = [f'{arm} from {start} ({options.columns[shares.argmax()]}, {shares.max():.0f} %)' for start, arm, shares in zip(chosen.start, chosen.arm, options.to_numpy()) if start != 'none' and shares.max() >= share]
+    return f'These arms choose one option for {share:.0f} % of the items or more, whatever they are asked: {", ".join(named)}. Their scores are those of a constant answer.' if named else ''
 
 # %% ../nbs/34_adaptation.ipynb #d65d2c91
 def findings(

@@ -201,7 +201,7 @@ def difference(
         same = all(found.get(name, default) == getattr(one, name) == getattr(two, name) for name, default in
                    (('benchmark', ''), ('metric', ''), ('level', 'all'), ('part', ''), ('subset', 'all'), ('start', one.start), ('seed', one.seed)))
         if same and (found['arm'], found['other']) == (one.arm, two.arm): return found['difference'], found['low'], found['high'], True
-        if same and (found['other'], found['arm']) == (one.arm, two.arm): return -found['difference'], -found['high'], -found['low'], True
+        if same and (found['other'], found['arm']) == (one.arm, two.arm): return -found['difference'], *(None if found[end] is None else -found[end] for end in ('high', 'low')), True
     gap = one.value - two.value
     if one.low is None or two.low is None: return gap, None, None, False
     return gap, gap - math.hypot(one.value - one.low, two.high - two.value), gap + math.hypot(one.high - one.value, two.value - two.low), False
@@ -252,7 +252,7 @@ def comparisons_of(
         varied = [rule.over] if rule.over else sorted({name for one in (rule.this, *rule.that) for name in one if this.value(name) != that.value(name)})
         gap, low, high, paired = difference(this, that)
         found.append(Evidence(claim.id, _outcome(rule, low, high), _what(this, that, varied), gap, low, high, min(this.row.n, that.row.n),
-                              'paired items' if paired else 'two scores' if low is not None else 'no interval', this.row.value, that.row.value, this.row.scale,
+                              'no interval' if low is None else 'paired items' if paired else 'two scores', this.row.value, that.row.value, this.row.scale,
                               this.row.start, str(this.row.seed), tuple(dict.fromkeys((this.run.name, that.run.name))), _setting(this, rule)))
     return found
 

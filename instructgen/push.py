@@ -6,7 +6,6 @@
 __all__ = ['logger', 'NOT_SHARED', 'sharing_barrier', 'PushPlan', 'plan_push', 'stage_dataset', 'explain_refusal', 'push_folder']
 
 # %% ../nbs/43_push.ipynb #fe9653ce
-import json
 import logging
 import re
 import shutil

@@ -46,7 +46,7 @@ class RunScores:
         return self.label or Path(self.folder).name
 
 # %% ../nbs/45_run_scores.ipynb #00137878
-_COMPARED = {'benchmark': str, 'metric': str, 'arm': str, 'other': str, 'difference': (int, float), 'low': (int, float), 'high': (int, float), 'n': int}
+_COMPARED = {'benchmark': str, 'metric': str, 'arm': str, 'other': str, 'difference': (int, float), 'n': int}
 
 def read_comparisons(
     run_folder: str | Path,      # where the run lies
@@ -57,7 +57,9 @@ def read_comparisons(
     try: found = json.loads(path.read_text(encoding='utf-8')).get('comparisons', [])
     except (ValueError, AttributeError) as error: raise ValueError(f'{path} holds no scores: {error!s:.200}') from error
     for one in found:
-        wrong = [name for name, kind in _COMPARED.items() if not isinstance(one, dict) or not isinstance(one.get(name), kind) or isinstance(one.get(name), bool)]
+        bare = isinstance(one, dict) and [one.get(name, '') for name in ('low', 'high')] == [None, None]  # there were too few rows for an interval
+        wanted = _COMPARED if bare else {**_COMPARED, 'low': (int, float), 'high': (int, float)}
+        wrong = [name for name, kind in wanted.items() if not isinstance(one, dict) or not isinstance(one.get(name), kind) or isinstance(one.get(name), bool)]
         if wrong: raise ValueError(f'{path}: the comparison {one!s:.120} has no {wrong[0]} of its type')
     return list(found)
 

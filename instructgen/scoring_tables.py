@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from .benchmarks import Benchmark, Item
-from .evaluation import measure, metric_names, score_table
+from .evaluation import FEWEST, gap_interval, measure, metric_names, points_text, score_table
 from .predictions import Prediction, predictions_path
 from .scores import ScoreRow
 from .scoring import Said, System
@@ -24,8 +24,8 @@ from .scoring import Said, System
 # %% ../nbs/34_scoring_tables.ipynb #0a21b961
 def _over(benchmark: Benchmark) -> str:
     tasks, groups = ({getattr(item, name) or item.id for item in benchmark.items} for name in ('task', 'group'))
-    if len({item.task for item in benchmark.items}) > 1: return f'{len(tasks)} tasks'
-    return f'{len(groups)} rows' if len(groups) < len(benchmark.items) else f'{len(benchmark.items)} items'
+    number, what = (len(tasks), 'tasks') if len({item.task for item in benchmark.items}) > 1 else (len(groups), 'rows' if len(groups) < len(benchmark.items) else 'items')
+    return f'{number} {what}' if number >= FEWEST else f'no interval: fewer than {FEWEST} {what}'
 
 def setup_table(
     benchmarks: Sequence[Benchmark],  # in order
@@ -45,9 +45,10 @@ FEW_TASKS = 10  # below which an interval over tasks is rough
 def few_tasks(
     benchmarks: Sequence[Benchmark],  # in order
 ) -> list[str]:                       # a sentence for each benchmark with few tasks
-    "Which intervals are too narrow."
+    "Which intervals are too narrow, or missing."
     counts = {one.name: len({item.task for item in one.items}) for one in benchmarks}
-    return [f'{name} has {count} tasks: its intervals are drawn over these, and with so few of them they are too narrow.' for name, count in counts.items() if 1 < count < FEW_TASKS]
+    told = ('its intervals are drawn over these, and with so few of them they are too narrow', 'too few to draw from, so its scores have no interval, and differences are drawn over rows and say nothing of other tasks')
+    return [f'{name} has {count} tasks: {told[count < FEWEST]}.' for name, count in counts.items() if 1 < count < FEW_TASKS]
 
 # %% ../nbs/34_scoring_tables.ipynb #491c2774
 def systems_table(
@@ -150,7 +151,7 @@ def gap_table(
     gaps: Iterable[Mapping[str, Any]],  # from `all_differences`
 ) -> pd.DataFrame:                      # benchmark, metric, first, second, difference, interval, n, verdict
     "Differences in points of 100."
-    rows = [(gap['benchmark'], gap['metric'], gap['arm'], gap['other'], f"{100 * gap['difference']:+.1f}", f"{100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}", gap['n'], {'group': 'rows'}.get(gap['over'], 'tasks'), gap['verdict']) for gap in gaps]
+    rows = [(gap['benchmark'], gap['metric'], gap['arm'], gap['other'], points_text(gap['difference']), gap_interval(gap), gap['n'], {'group': 'rows'}.get(gap['over'], 'tasks'), gap['verdict']) for gap in gaps]
     return pd.DataFrame(rows, columns=['benchmark', 'metric', 'first', 'second', 'difference', '95 % interval', 'n', 'drawn', 'the first is'])
 
 # %% ../nbs/34_scoring_tables.ipynb #001c6960
@@ -165,7 +166,7 @@ def gap_square(
     columns: dict[str, None] = {}
     for gap in gaps:
         if gap['benchmark'] != benchmark: continue
-        lines.setdefault(gap['arm'], {'system': gap['arm']})[gap['other']] = f"{100 * gap['difference']:+.1f} {MARKS[gap['verdict']]}"
+        lines.setdefault(gap['arm'], {'system': gap['arm']})[gap['other']] = f"{points_text(gap['difference'])} {MARKS[gap['verdict']]}"
         columns[gap['other']] = None
     return pd.DataFrame(list(lines.values()), columns=['system', *columns]).fillna('')
 
@@ -178,7 +179,7 @@ def findings(
     for benchmark, metric, arm in dict.fromkeys((gap['benchmark'], gap['metric'], gap['arm']) for gap in gaps):
         by_verdict: dict[str, list[str]] = {}
         for gap in gaps:
-            if (gap['benchmark'], gap['metric'], gap['arm']) == (benchmark, metric, arm): by_verdict.setdefault(gap['verdict'], []).append(f"{gap['other']} ({100 * gap['difference']:+.1f})")
+            if (gap['benchmark'], gap['metric'], gap['arm']) == (benchmark, metric, arm): by_verdict.setdefault(gap['verdict'], []).append(f"{gap['other']} ({points_text(gap['difference'])}{'' if gap['low'] is not None else ', ' + gap_interval(gap)})")
         words = {'better': 'better than', 'worse': 'worse than', 'no difference shown': 'not shown to differ from'}
         told.append(f'{benchmark}, {metric}: {arm} is ' + '; '.join(f'{words[verdict]} {", ".join(by_verdict[verdict])}' for verdict in words if verdict in by_verdict) + '.')
     if len(gaps) >= 20: told.append(f'These are {len(gaps)} comparisons: about {round(len(gaps) / 20)} of them would show a difference by chance alone.')

@@ -21,7 +21,7 @@ from instructgen.run_scores import RunScores, gather_runs, read_comparisons, sco
 from instructgen.scores import ScoreRow, write_scores
 from instructgen.store import open_run, read_manifest
 
-COMING = {'continual', 'review'}  # reports of the open issues
+COMING = {'review'}  # reports of the open issues
 CLAIMS = {claim.id: claim for claim in read_claims()}
 
 
@@ -176,6 +176,21 @@ def test_parameter_files_of_ones_own(tmp_path):
 def test_damaged_comparisons_are_named(tmp_path):
     write_scores(tmp_path, [row('a', .1)], comparisons=['a above b'])
     with pytest.raises(ValueError, match='has no benchmark'): read_comparisons(tmp_path)
+    pair = {'benchmark': 'x', 'metric': 'y', 'arm': 'a', 'other': 'b', 'difference': .1, 'low': None, 'high': .2, 'n': 3}
+    for wrong in (pair, {**pair, 'low': .1, 'high': None}, {name: value for name, value in pair.items() if name not in ('low', 'high')}, {**pair, 'low': True}):
+        write_scores(tmp_path, [row('a', .1)], comparisons=[wrong])
+        with pytest.raises(ValueError, match='has no (low|high)'): read_comparisons(tmp_path)
+
+
+@pytest.mark.parametrize('turned', [False, True])
+def test_a_comparison_of_few_rows_has_no_interval_and_leaves_a_claim_open(tmp_path, turned):
+    arms = ('zero_shot', 'bonito') if turned else ('bonito', 'zero_shot')
+    rows = [row('bonito', .4, 'pubmed_qa', 'macro_f1', half=None, start='pretrained', n=3), row('zero_shot', .2, 'pubmed_qa', 'macro_f1', half=None, start='pretrained', n=3)]
+    pair = {'benchmark': 'pubmed_qa', 'metric': 'macro_f1', 'arm': arms[0], 'other': arms[1], 'difference': -.2 if turned else .2, 'low': None, 'high': None, 'n': 3, 'start': 'pretrained'}
+    make_run(tmp_path/'few', 'adaptation', rows, {'seed': 0}, comparisons=[pair])
+    (run,), _ = gather_runs(str(tmp_path))
+    (evidence,) = judge_claim(CLAIMS['bonito-pretrained'], [run]).evidence
+    assert (evidence.value, evidence.low, evidence.basis, evidence.outcome) == (pytest.approx(.2), None, 'no interval', 'open')
 
 
 @pytest.mark.parametrize('text', ['', '[]', 'null', '{}', '{"report": 3, "parameters": {}}', '{"report": "training"}', '{"report": "training", "parameters": []}'])

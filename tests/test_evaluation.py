@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -19,12 +20,16 @@ from sklearn.metrics import accuracy_score, f1_score
 from instructgen.answer_sets import read_answers
 from instructgen.benchmarks import Benchmark, Item, load_benchmark
 from instructgen.evaluation import (FEWEST, chosen_options, compare, constant_predictions, draw_interval, draw_weights, f1_of, match_option, mean_of, measure,
-                                    metric_names, over_parts, score, score_table)
-from instructgen.intervals import bootstrap_tasks, f1_interval, mean_interval, paired_bootstrap
+                                    gap_interval, gap_record, gap_text, group_items, metric_names, over_parts, score, score_table)
+from instructgen.intervals import bootstrap_interval, bootstrap_tasks, f1_interval, mean_interval, paired_bootstrap
 from instructgen.llm import Budget, BudgetReached, Loglik, open_llm
 from instructgen.metrics import METRICS
 from instructgen.predictions import Prediction, ask_item, choose_form, predict, predictions_path, rank_options, read_predictions, write_prediction
 from instructgen.prompts import FORMATS, prompt_ids
+from instructgen.report import run_report
+from instructgen.scores import read_scores, write_scores
+from instructgen.scoring_tables import findings, gap_square, gap_table
+from instructgen.starts import Start
 from instructgen.tiny import make_tiny_model
 
 ROOT = Path(__file__).parent.parent
@@ -130,8 +135,10 @@ def test_intervals_agree_with_those_of_plain_lists():
     values, tasks = rng.random(600), [f'task{number}' for number in rng.integers(0, 30, 600)]
     by_task = {task: [value for value, one in zip(values, tasks) if one == task] for task in tasks}
     owner = np.unique(tasks, return_inverse=True)[1]
-    assert draw_interval(mean_of(values, owner, 30), 30)[:2] == pytest.approx(bootstrap_tasks(by_task, 'micro'), abs=.006)
-    assert draw_interval(mean_of(values, np.arange(600), 600), 600)[:2] == pytest.approx(mean_interval(values), abs=.006)
+    over_tasks, over_items = draw_interval(mean_of(values, owner, 30), 30)[:2], draw_interval(mean_of(values, np.arange(600), 600), 600)[:2]
+    assert over_tasks == pytest.approx(bootstrap_tasks(by_task, 'micro')) and over_items == pytest.approx(mean_interval(values))  # the same draws
+    plain = bootstrap_interval(list(by_task.values()), lambda drawn: fmean(value for task in drawn for value in task))              # others
+    assert over_tasks == pytest.approx(plain, abs=.006) and over_items == pytest.approx(bootstrap_interval(values.tolist()), abs=.006)
     gold, said = rng.integers(0, 3, 600), rng.integers(0, 3, 600)
     assert draw_interval(f1_of(gold, said, np.arange(600), 600), 600)[:2] == pytest.approx(f1_interval(list(map(str, said)), list(map(str, gold))), abs=.006)
     benchmark = choice(300, 'a')
@@ -140,6 +147,7 @@ def test_intervals_agree_with_those_of_plain_lists():
     paired = paired_bootstrap(*(measure(benchmark, says(benchmark, places), 'accuracy').values for places in (one, other)))
     gap = compare(benchmark, says(benchmark, one), says(benchmark, other), 'accuracy')
     assert (gap.value, gap.low, gap.high) == pytest.approx((paired.value, paired.low, paired.high), abs=.012) and gap.n == paired.n == 300
+    assert (gap.low, gap.high) == pytest.approx(bootstrap_interval([float(a == gold) - float(b == gold) for a, b, gold in zip(one, other, golds)]), abs=.02)
 
 
 def test_blocks_of_draws_are_one_stream():
@@ -296,6 +304,51 @@ def test_differences():
     assert (gap.value, gap.low, gap.high) == pytest.approx((-back.value, -back.high, -back.low))
     few = compare(choice(3), says(choice(3), [0] * 6), says(choice(3), [1] * 6), 'accuracy')
     assert math.isnan(few.low) and few.verdict == 'no difference shown'
+
+
+@pytest.mark.parametrize('rows', [1, FEWEST - 1, FEWEST])
+def test_few_rows_are_compared_without_an_interval(tmp_path, rows):
+    from instructgen.adaptation import arm_differences, gains_table
+    from instructgen.training_results import results_table
+    from instructgen.training_runs import UNTRAINED, arm_folder, compare_arms
+    benchmark, start = free([['x']] * rows), Start('pretrained', 'x', 'a model', False)
+    for place, arms in ((lambda arm: arm_folder(tmp_path, arm), (UNTRAINED, 'a')), (lambda arm: tmp_path/f'pretrained-{arm}', ('zero_shot', 'gold'))):
+        for arm, text in zip(arms, 'yx'):
+            path = predictions_path(place(arm), benchmark.name)
+            path.parent.mkdir(parents=True)
+            path.write_text(''.join(write_prediction(Prediction(item.id, text)) for item in benchmark.items))
+    shown = '+100.0 to +100.0' if rows >= FEWEST else 'no interval: fewer than 5 rows'
+    gaps = [*compare_arms(tmp_path, (UNTRAINED, 'a'), [benchmark], start), *arm_differences(tmp_path, {'pretrained': start}, ('zero_shot', 'gold'), [benchmark])]
+    for gap, table in zip(gaps, (results_table, gains_table), strict=True):
+        assert (gap['difference'], gap['low'], gap['high'], gap['verdict']) == ((1., 1., 1., 'better') if rows >= FEWEST else (1., None, None, 'no difference shown'))
+        write_scores(tmp_path, [], comparisons=[gap])
+        assert json.loads((tmp_path/'scores.json').read_text())['comparisons'] == [gap]
+        row = score(benchmark, [Prediction(item.id, 'x') for item in benchmark.items], arm=gap['arm'], start='pretrained')
+        assert gap_text(gap) == f'+100.0 ({shown})' and table(row, [gap], [benchmark]).iloc[0, -1] == f'+100.0 ({shown})'
+    gap = gap_record(benchmark, 'a', 'b', compare(benchmark, *([Prediction(item.id, text) for item in benchmark.items] for text in 'xy'), 'exact_match'), over='group')
+    assert gap_table([gap])['95 % interval'].tolist() == [shown] and gap_interval({**gap, 'over': 'task'}) == shown.replace('rows', 'tasks')
+    assert (gap_square([gap], 'free').iloc[0, 1], findings([gap])) == (('+100.0 ▲', ['free, exact_match: a is better than b (+100.0).']) if rows >= FEWEST else
+                                                                       ('+100.0 ·', [f'free, exact_match: a is not shown to differ from b (+100.0, {shown}).']))
+
+
+def test_the_report_takes_three_questions(tmp_path):
+    (tmp_path/'my.csv').write_text('Question,Answer\n' + ''.join(f'Which town lies {number} miles north of the bridge?,Town {number}\n' for number in range(3)))
+    (tmp_path/'my.yaml').write_text('name: three\nfiles: my.csv\nprompt: "Answer: {question}"\ncolumns:\n  question: Question\nanswer: Answer\nmetrics: [exact_match]\n')
+    benchmark = load_benchmark(f'own:{tmp_path/"my.yaml"}')
+    for name in ('good', 'bad'): (tmp_path/f'{name}.jsonl').write_text('\n'.join(json.dumps({'id': item.id, 'answer': item.references[0] if name == 'good' else 'no idea'}) for item in benchmark.items))
+    folder = run_report('evaluation', out=str(tmp_path/'run'), benchmarks=str(tmp_path/'my.yaml'), answers=f'good={tmp_path}/good.jsonl,bad={tmp_path}/bad.jsonl')
+    gaps = {(gap['arm'], gap['other']): gap for gap in json.loads((folder/'scores.json').read_text())['comparisons']}
+    assert (gaps['good', 'bad']['difference'], gaps['good', 'bad']['low'], gaps['good', 'bad']['n']) == (1., None, 3) and {row.low for row in read_scores(folder) if row.level == 'all'} == {None}
+    page = (folder/'report.html').read_text()
+    for words in ('no interval: fewer than 5 rows', 'no interval: fewer than 5 items', 'not shown to differ'): assert words in page, words
+
+
+def test_groups_are_found_once_for_all_answers():
+    benchmark, rng, all_items = choice(40), random.Random(2), np.arange(80)
+    build, groups = group_items(benchmark, all_items, 'all', classes=True)
+    for _ in range(3):
+        measured = measure(benchmark, says(benchmark, [rng.randrange(-1, 3) for _ in benchmark.items]), 'macro_f1')
+        assert draw_interval(build(measured), groups) == draw_interval(*over_parts(measured, all_items, 'all'))
 
 
 def test_what_a_difference_is_drawn_over():
