@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['logger', 'SECRET_WORDS', 'SECRET_VALUE', 'QUERY_PART', 'QUERY_ENDS', 'FULL_DISK', 'LIBRARIES', 'FREE_PARAMETERS',
            'BUCKETS', 'GROUP_ROWS', 'GROUP_BYTES', 'KINDS', 'outputs_folder', 'secret_query', 'refuse_secrets',
-           'hide_secrets', 'atomic_path', 'take_lock', 'is_locked', 'run_files', 'Run', 'software_versions', 'read_run',
+           'hide_secrets', 'atomic_path', 'run_files', 'hash_file', 'Run', 'software_versions', 'read_run',
            'new_folder', 'left_nothing', 'resumed_settings', 'open_run', 'read_manifest', 'bucket_of', 'bucket_path',
            'write_bucket', 'read_dataset', 'write_part', 'read_part', 'bucket_done', 'merge_parts', 'link_bucket',
            'RunSummary', 'list_runs']
 
 # %% ../nbs/01_store.ipynb #41958ee1
 import errno
-import fcntl
 import hashlib
 import heapq
 import itertools
@@ -22,13 +21,12 @@ import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -40,6 +38,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import instructgen
+from .locks import GROWING, LOCKED, hold_version, is_locked, take_lock
 from .records import CONSTANT_COLUMNS, EXAMPLE_SCHEMA, Rejected, Task, check_types, content_hash, to_json
 
 # %% ../nbs/01_store.ipynb #fe1ce2cc
@@ -115,35 +114,6 @@ def atomic_path(
                       'what was finished before is kept') from error
     finally: temporary.unlink(missing_ok=True)
 
-# %% ../nbs/01_store.ipynb #a73760e4
-def take_lock(
-    folder: Path,  # an existing run folder
-) -> int:          # open descriptor; the lock lasts until it is closed
-    "Lock a run folder for writing; BlockingIOError names the process that has it."
-    descriptor = os.open(folder / '.lock', os.O_RDWR | os.O_CREAT, 0o644)
-    for attempt in range(5):
-        try: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB); break
-        except BlockingIOError: time.sleep(.02 * attempt)
-        except OSError as error: logger.warning('%s cannot be locked here (%s): do not start two runs in it', folder, error); break
-    else:
-        holder = os.pread(descriptor, 1000, 0).decode(errors='replace').strip()
-        os.close(descriptor)
-        raise BlockingIOError(f'another run is writing to {folder} ({holder or "process unknown"}): wait for it, stop it, or choose another folder')
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f'process {os.getpid()} on {socket.gethostname()}'.encode(), 0)
-    return descriptor
-
-# %% ../nbs/01_store.ipynb #c0f4d549
-def is_locked(
-    folder: str | Path,  # a run folder
-) -> bool:               # False too where there is no lock file
-    "Whether some process is writing to a run folder now."
-    try: descriptor = os.open(Path(folder, '.lock'), os.O_RDONLY)
-    except FileNotFoundError: return False
-    try: fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB); return False
-    except BlockingIOError: return True
-    finally: os.close(descriptor)
-
 # %% ../nbs/01_store.ipynb #9979e645
 def run_files(
     folder: str | Path,     # a run folder
@@ -156,22 +126,26 @@ def run_files(
         found += [(Path(parent, name).relative_to(folder).as_posix(), Path(parent, name)) for name in names if hidden or not name.startswith('.')]
     return sorted(found)
 
+# %% ../nbs/01_store.ipynb #c01d39d4
+def hash_file(
+    path: str | Path,  # of an existing file; read in blocks, so it may be large
+) -> str:              # SHA-256, 64 hex digits
+    "The hash by which a manifest knows a file."
+    with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
+
 # %% ../nbs/01_store.ipynb #0a6df4af
 def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
-
-def _hash_file(path: Path) -> str:
-    with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
 class Run:
     "A run folder held for writing; a context manager."
     def __init__(self,
         folder: Path,                # exists and is locked
         settings: dict[str, Any],    # the content of run.json
-        lock: int,                   # descriptor of the lock
+        locks: list[int],            # descriptors of the locks: of its own folder, then those that hold the version that it grows from
     ):
         self.folder, self.report, self.parameters = folder, settings['report'], settings['parameters']
         self.config_hash, self.settings, self.notes = settings['config_hash'], settings, []
-        self.clock, self.lock = time.monotonic(), lock
+        self.clock, self.locks = time.monotonic(), locks
         os.register_at_fork(after_in_child=lambda run=weakref.ref(self): run() and run().close())
 
     def write_bytes(self, name: str, content: bytes) -> Path:
@@ -190,8 +164,8 @@ class Run:
         return self.write_text(name, hide_secrets(json.dumps(value, indent=2, ensure_ascii=False, default=str)) + '\n')
 
     def finish(self, counts: dict[str, Any], status: str = 'complete', skip: tuple[str, ...] = ('report.ipynb',), **extra: Any) -> Path:
-        "Write manifest.json (counts, seconds, notes, files with hashes, `extra`) and release the lock."
-        files = [{'name': name, 'bytes': path.stat().st_size, 'sha256': _hash_file(path)} for name, path in run_files(self.folder)
+        "Write manifest.json (counts, seconds, notes, files with hashes, `extra`) and release the locks."
+        files = [{'name': name, 'bytes': path.stat().st_size, 'sha256': hash_file(path)} for name, path in run_files(self.folder)
                  if name not in ('manifest.json', *skip)]
         kept = {name: self.settings[name] for name in ('report', 'config_hash', 'parent', 'started')}
         path = self.write_json('manifest.json', {**kept, 'status': status, 'finished': _now(), 'seconds': round(time.monotonic() - self.clock, 3),
@@ -200,15 +174,14 @@ class Run:
         return path
 
     def close(self) -> None:
-        "Release the lock; twice is harmless."
-        if self.lock >= 0: os.close(self.lock)
-        self.lock = -1
+        "Release the locks; twice is harmless."
+        while self.locks: os.close(self.locks.pop())
 
     def __enter__(self) -> 'Run': return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: Any) -> None:
         try:
-            if isinstance(error, Exception) and self.lock >= 0: self.finish({}, 'failed', error=f'{kind.__name__}: {error}')
+            if isinstance(error, Exception) and self.locks: self.finish({}, 'failed', error=f'{kind.__name__}: {error}')
         except OSError as second: logger.error('the manifest of the failed run could not be written: %s', second)
         finally: self.close()
 
@@ -257,54 +230,73 @@ def left_nothing(
     "Whether another run may begin in the folder of a failed one."
     try: failed = json.loads(Path(folder, 'manifest.json').read_text('utf-8')).get('status') == 'failed'
     except (OSError, ValueError): return False
-    return failed and {name for name, _ in run_files(folder, hidden=True)} <= {'run.json', 'manifest.json', 'failed.ipynb', '.lock'}
+    return failed and {name for name, _ in run_files(folder, hidden=True)} <= {'run.json', 'manifest.json', 'failed.ipynb', LOCKED, GROWING}
 
 # %% ../nbs/01_store.ipynb #400c165a
 def resumed_settings(
     folder: str | Path,          # that holds a run
     report: str,                 # name of the report
     parameters: dict[str, Any],  # that were given
+    defaults: Mapping[str, Any] | None = None,  # of the report's parameters, for those that run.json does not know
 ) -> dict[str, Any]:             # of run.json, with the given parameters; ValueError if one that is not free differs
     "The settings with which a run goes on."
     settings = read_run(folder)
     if settings['report'] != report: raise ValueError(f'{folder} holds a run of {settings["report"]!r}, not of {report!r}')
     for name in sorted(set(parameters) - set(FREE_PARAMETERS)):
+        if name not in settings['parameters'] and name in (defaults or {}) and parameters[name] == defaults[name]: continue
         if name not in settings['parameters'] or settings['parameters'][name] != parameters[name]:
             raise ValueError(f'parameter {name!r} is {parameters[name]!r} here and {settings["parameters"].get(name, "absent")!r} in the run that '
                              f'{folder} holds: resume with the same value, or choose another folder')
     return {**settings, 'parameters': {**settings['parameters'], **parameters}}
 
 # %% ../nbs/01_store.ipynb #54f9f957
+def _hold_previous(place: Path, folder: Path, locks: list[int], wanted: str = '') -> dict[str, str]:  # for run.json; `locks` gains what holds the place
+    if not (place / 'run.json').is_file():
+        raise FileNotFoundError(f'{folder} grows from {place}, which is gone: put it back, or grow a new folder from another version' if wanted else f'{place} holds no run to grow from')
+    locks += hold_version(place, folder)
+    if not (place / 'manifest.json').is_file(): raise ValueError(f'{place} is not finished: go on with it by resume before a version is grown from it')
+    found = hash_file(place / 'manifest.json')
+    if wanted and found != wanted: raise ValueError(f'{place} was resumed after {folder} began to grow from it, so the rest would be of other data: grow a new folder from it')
+    return {'parent': str(place), 'previous_manifest': found}
+
 def open_run(
     report: str,                  # name of the report, part of the default folder's name
     parameters: dict[str, Any],   # what was asked for; must fit in JSON
     out: str | Path = '',         # the run's folder, '' for REPORT-YYYYMMDD-HHMMSS under `outputs_folder()`
     resume: bool = False,         # go on in a folder that holds a run
-    parent: str | Path = '',      # the run that this one grew from
-) -> Run:                         # FileExistsError, BlockingIOError or ValueError say what stands in the way
+    parent: str | Path = '',      # the run that this one was drawn from; `previous` sets it
+    previous: str | Path = '',    # folder of the finished run that this one continues; held while this run is open
+    defaults: Mapping[str, Any] | None = None,  # of the report's parameters, for a run from before it had them
+) -> Run:                         # FileNotFoundError, FileExistsError, BlockingIOError or ValueError say what stands in the way
     "A new run folder with its `run.json`, or, with `resume`, the run that a folder holds."
     refuse_secrets(parameters)
-    parameters = json.loads(json.dumps(parameters, default=str))
+    parameters, defaults = (json.loads(json.dumps(values, default=str)) for values in (parameters, dict(defaults or {})))
     if resume and not Path(out or '.').is_dir() or resume and not out:
         raise FileNotFoundError(f'nothing to resume at {str(out)!r}: want the folder of a run')
     folder = Path(out).expanduser().resolve() if out else new_folder(report)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = take_lock(folder)
+    locks = [take_lock(folder)]
     try:
         if not resume and left_nothing(folder):
             for _, path in run_files(folder): path.unlink()
         if (folder / 'run.json').exists():
             if not resume: raise FileExistsError(f'{folder} holds a run already: go on with it by resume, or choose another folder')
-            settings = resumed_settings(folder, report, parameters)
+            settings = resumed_settings(folder, report, parameters, defaults)
+            if held := settings.get('previous_manifest', ''): _hold_previous(Path(settings['parent']), folder, locks, held)
+            elif previous: raise ValueError(f'{folder} holds a run that does not grow from another: resume it without previous, or choose another folder')
             for name, path in run_files(folder, hidden=True):
                 if name == 'manifest.json' or path.name.startswith('.') and path.suffix == '.tmp': path.unlink(missing_ok=True)
-            return Run(folder, settings, lock)
-        fixed = {name: value for name, value in parameters.items() if name not in FREE_PARAMETERS}
-        run = Run(folder, {'report': report, 'parameters': parameters, 'config_hash': content_hash([report, fixed]), 'parent': str(parent),
-                           'started': _now(), 'versions': software_versions()}, lock)
+            return Run(folder, settings, locks)
+        fixed = {name: value for name, value in parameters.items() if name not in (*FREE_PARAMETERS, 'previous')}
+        settings = {'report': report, 'parameters': parameters, 'config_hash': content_hash([report, fixed]), 'parent': str(parent),
+                    'started': _now(), 'versions': software_versions()}
+        if previous: settings |= _hold_previous(Path(previous).expanduser().resolve(), folder, locks)
+        run = Run(folder, settings, locks)
         run.write_json('run.json', run.settings)
         return run
-    except BaseException: os.close(lock); raise
+    except BaseException:
+        while locks: os.close(locks.pop())
+        raise
 
 # %% ../nbs/01_store.ipynb #a291079c
 def read_manifest(
@@ -459,7 +451,8 @@ def link_bucket(
         if not Path(parent, name).exists(): Path(folder, name).unlink(missing_ok=True); continue
         with atomic_path(Path(folder, name)) as temporary:
             try: os.link(Path(parent, name), temporary)
-            except OSError: shutil.copyfile(Path(parent, name), temporary)
+            except OSError: shutil.copyfile(Path(parent, name), temporary); continue
+            with suppress(OSError): os.chmod(temporary, 0o444)  # the file of another owner stays as it is
     return True
 
 # %% ../nbs/01_store.ipynb #eb814563
@@ -474,9 +467,11 @@ class RunSummary:
     counts: dict = None     # as in the manifest, {} while unknown
     parent: str = ''        # folder of the run that this one grew from
     config_hash: str = ''   # equal for runs that were asked for the same
+    growth: dict = None     # of a version: what came, changed and went since the one before; {} for other runs
 
     def __post_init__(self):
-        if self.counts is None: object.__setattr__(self, 'counts', {})
+        for name in ('counts', 'growth'):
+            if getattr(self, name) is None: object.__setattr__(self, name, {})
         check_types(self)
 
 # %% ../nbs/01_store.ipynb #17864bb3
@@ -490,5 +485,5 @@ def list_runs(
         except ValueError as error: logger.warning('%s is left out: %s', path, error); continue
         status = manifest.get('status') or ('running' if is_locked(path.parent) else 'interrupted')
         runs.append(RunSummary(str(path.parent), settings['report'], status, settings['started'], manifest.get('seconds', 0.),
-                               manifest.get('counts', {}), settings['parent'], settings['config_hash']))
+                               manifest.get('counts', {}), settings['parent'], settings['config_hash'], manifest.get('growth') or {}))
     return sorted(runs, key=lambda run: (run.started, run.folder))

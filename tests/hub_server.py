@@ -44,9 +44,12 @@ class HubServer:
             if revision in ('main', state['sha']) and (revision != 'main' or state is repository): return state
         return repository.get('branches', {}).get(revision)
 
+    @staticmethod
+    def created(repository: dict) -> str: return repository.get('created', '2022-01-01T00:00:00.000Z')
+
     def info(self, name: str, state: dict) -> dict:
         repository = self.repositories[name]
-        return {'id': name, '_id': name, 'sha': state['sha'], 'createdAt': repository.get('created', '2022-01-01T00:00:00.000Z'), 'downloads': repository.get('downloads', 0), 'private': False,
+        return {'id': name, '_id': name, 'sha': state['sha'], 'createdAt': self.created(repository), 'downloads': repository.get('downloads', 0), 'private': False,
                 'gated': False, 'disabled': repository.get('disabled', False), 'tags': repository.get('tags', []), 'siblings': [{'rfilename': file} for file in state['files']]}
 
     def _handler(self):
@@ -118,6 +121,7 @@ class HubServer:
                 found = [(name, repository) for name, repository in hub.repositories.items() if set(query.get('filter', ())) <= set(repository.get('tags', ()))
                          and all(author == name.split('/')[0] for author in query.get('author', ())) and all(word in name for word in query.get('search', ()))]
                 if query.get('sort') == ['downloads']: found.sort(key=lambda pair: -pair[1].get('downloads', 0))
+                if query.get('sort') == ['createdAt']: found.sort(key=lambda pair: hub.created(pair[1]), reverse=True)  # the hub sorts downwards only
                 start, count = int(query.get('cursor', ['0'])[0]), min(hub.page, int(query.get('limit', ['1000'])[0]))
                 headers = {}
                 if start + count < len(found):

@@ -1,9 +1,11 @@
-"""The run folder: whole files, lock, resume after kill -9, buckets whose bytes depend on nothing but their content."""
+"""The run folder: whole files, locks, resume and growth after kill -9, buckets whose bytes depend on nothing but their content."""
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from instructgen import store
+from instructgen import locks, store
+from instructgen.locks import hold_version, read_holder
 from instructgen.records import EXAMPLE_COLUMNS, EXAMPLE_SCHEMA, Example, Rejected, Task, from_json
 from instructgen.store import (BUCKETS, atomic_path, bucket_done, bucket_of, bucket_path, is_locked, link_bucket, list_runs, merge_parts, open_run, read_dataset,
                                read_manifest, read_part, read_run, refuse_secrets, run_files, take_lock, write_bucket, write_part)
@@ -153,6 +156,176 @@ def test_two_runs_of_one_second_get_two_folders(tmp_path, monkeypatch):
     for run in runs: run.close()
 
 
+# growing: two locks on the version that is grown from
+
+GROW = """
+import os, sys, time
+from instructgen.store import open_run
+sys.stdin.readline()                                  # all of them start in the same moment
+try: run = open_run('demo', {'previous': 'v1'}, sys.argv[2], resume=os.path.exists(sys.argv[2] + '/run.json'), previous=sys.argv[1])
+except BlockingIOError as error: print(f'refused: {error}', flush=True); sys.exit()
+child = os.fork() if len(sys.argv) > 3 else -1        # a worker, which may outlive its parent
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+print(f'grows: {child}', flush=True)
+time.sleep(60)
+"""
+
+def finished_run(folder: Path) -> Path:
+    "A version with a bucket, a part and merged files."
+    with open_run('demo', {}, folder) as run:
+        write_bucket(folder, 7, example_table('a', 3))
+        write_part(folder, 7, 'key', {'a': ([Task('Answer.', ('question',), 'answer', 'a')], [])})
+        run.finish(merge_parts(folder))
+    return folder
+
+
+def start_growing(previous: Path, folder: Path, *more: str) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, '-c', GROW, str(previous), str(folder), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return process
+
+
+def begin(process: subprocess.Popen) -> None: process.stdin.write('go\n'), process.stdin.flush()
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    "Bytes and time of every file, but those of the locks."
+    return {name: (path.read_bytes(), path.stat().st_mtime_ns) for name, path in run_files(folder, hidden=True) if name not in (locks.LOCKED, locks.GROWING)}
+
+
+def test_of_many_that_grow_one_version_one_goes_on_and_the_others_are_told(tmp_path):
+    old = finished_run(tmp_path / 'v1')
+    before = state(old)
+    growing = {tmp_path / f'v2-{number}': start_growing(old, tmp_path / f'v2-{number}') for number in range(4)}
+    try:
+        for process in growing.values(): begin(process)
+        said = {folder: process.stdout.readline() for folder, process in growing.items()}
+        winner, = [folder for folder, line in said.items() if line.startswith('grows')]
+        for folder, line in said.items():
+            if folder == winner: continue
+            assert f'process {growing[winner].pid} on' in line and f'into {winner}' in line and str(old) in line, line
+            assert not (folder / 'run.json').exists()
+        assert read_run(winner)['parent'] == str(old.resolve()) and state(old) == before
+    finally:
+        for process in growing.values(): process.kill(); process.wait()
+
+
+def test_a_killed_step_frees_the_older_version_at_once_and_leaves_it_whole(tmp_path):
+    old = finished_run(tmp_path / 'v1')
+    before = state(old)
+    process = start_growing(old, tmp_path / 'v2', 'worker')
+    begin(process)
+    child = int(process.stdout.readline().split()[1])
+    try:
+        for resume, folder in ((True, old), (False, tmp_path / 'v3')):
+            with pytest.raises(BlockingIOError, match=f'a version is being grown from .*process {process.pid} on .*into {re.escape(str(tmp_path / "v2"))}'):
+                open_run('demo', {}, folder, resume=resume, previous='' if resume else old)
+        assert not is_locked(old) and is_locked(tmp_path / 'v2')             # it may be read, trained on and published meanwhile
+        assert [run.status for run in list_runs(tmp_path)] == ['complete', 'running']
+        process.kill(); process.wait()                                       # the worker lives on
+        open_run('demo', {}, tmp_path / 'v4', previous=old).close()
+        assert state(old) == before
+        with open_run('demo', {'previous': 'v1'}, tmp_path / 'v2', resume=True) as run:
+            assert run.settings['parent'] == str(old.resolve())
+            with pytest.raises(BlockingIOError, match=f'process {os.getpid()} on'): open_run('demo', {}, tmp_path / 'v5', previous=old)
+            run.finish({})
+        assert state(old) == before and read_manifest(tmp_path / 'v2')['parent'] == str(old.resolve())
+    finally: process.kill(); process.wait(); os.kill(child, signal.SIGKILL)
+
+
+def test_a_version_that_is_resumed_is_not_grown_from(tmp_path):
+    old = finished_run(tmp_path / 'v1')
+    process = run_python("import sys, time; from instructgen.store import open_run; run = open_run('demo', {}, sys.argv[1], resume=True); print('open', flush=True); time.sleep(60)", str(old), wait=False)
+    try:
+        process.stdout.readline()
+        with pytest.raises(BlockingIOError, match=f'v1 is being written .process {process.pid} on .*: wait until it is finished'): open_run('demo', {}, tmp_path / 'v2', previous=old)
+    finally: process.kill(); process.wait()
+    with pytest.raises(ValueError, match='v1 is not finished: go on with it by resume'): open_run('demo', {}, tmp_path / 'v2', previous=old)
+    assert not (tmp_path / 'v2' / 'run.json').exists()
+    for descriptor in hold_version(old, 'v2'): os.close(descriptor)          # the refusals hold nothing
+
+
+def test_growing_from_nothing_is_an_error(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    for place in ('empty', 'typo'):
+        with pytest.raises(FileNotFoundError, match=f'{place} holds no run to grow from'): open_run('demo', {}, tmp_path / 'v2', previous=tmp_path / place)
+    assert not (tmp_path / 'typo').exists() and not list((tmp_path / 'empty').iterdir())
+    old = finished_run(tmp_path / 'v1')
+    with pytest.raises(FileExistsError, match='holds a run already'): open_run('demo', {}, old, previous=old)
+
+
+def test_a_step_goes_on_from_the_version_that_it_began_with(tmp_path, monkeypatch):
+    old, other = finished_run(tmp_path / 'v1'), finished_run(tmp_path / 'other')
+    monkeypatch.chdir(tmp_path)
+    first = open_run('demo', {'previous': 'v1'}, 'v2', previous='v1'); first.close()
+    assert first.config_hash == read_run(old)['config_hash'] and first.settings['previous_manifest'] == hashlib.sha256((old / 'manifest.json').read_bytes()).hexdigest()
+    monkeypatch.chdir('/')                                                   # the place is absolute, and the argument is not looked at
+    with open_run('demo', {'previous': 'v1'}, tmp_path / 'v2', resume=True, previous=other) as run: assert run.settings == {**first.settings, 'parameters': {'previous': 'v1'}}
+    with pytest.raises(ValueError, match="'previous' is 'other' here and 'v1' in the run"): open_run('demo', {'previous': 'other'}, tmp_path / 'v2', resume=True)
+    with pytest.raises(ValueError, match='does not grow from another'): open_run('demo', {}, other, resume=True, previous=old)
+    assert read_manifest(other)                                              # the refused resume left it finished
+    open_run('demo', {}, old, resume=True).finish({'tasks': 9})
+    with pytest.raises(ValueError, match=f'{re.escape(str(old))} was resumed after {re.escape(str(tmp_path / "v2"))} began'): open_run('demo', {}, tmp_path / 'v2', resume=True)
+    for path in sorted(old.rglob('*'), reverse=True): path.unlink() if path.is_file() else path.rmdir()
+    with pytest.raises(FileNotFoundError, match='v1, which is gone: put it back'): open_run('demo', {}, tmp_path / 'v2', resume=True)
+    assert not is_locked(tmp_path / 'v2')
+
+
+def test_a_run_of_its_own_process_may_be_a_parent(tmp_path):
+    "A selection is drawn from the run that the same report holds."
+    with open_run('demo', {}, tmp_path / 'v1'), open_run('selection', {}, tmp_path / 'v1' / 'selection', parent=tmp_path / 'v1') as run:
+        assert run.settings['parent'] == str(tmp_path / 'v1') and 'previous_manifest' not in run.settings
+
+
+def test_a_parameter_newer_than_the_run_passes_with_its_default_only(tmp_path):
+    open_run('demo', {'seed': 1}, tmp_path).close()
+    defaults = {'seed': 0, 'listing': 'all', 'splits': ('train',)}
+    with open_run('demo', {'seed': 1, 'listing': 'all', 'splits': ['train']}, tmp_path, resume=True, defaults=defaults) as run:
+        assert run.parameters == {'seed': 1, 'listing': 'all', 'splits': ['train']}
+    for given, message in (({'listing': 'new'}, "'listing' is 'new' here and 'absent'"), ({'gone': 'drop'}, "'gone' is 'drop' here and 'absent'"), ({'seed': 0}, "'seed' is 0 here and 1")):
+        with pytest.raises(ValueError, match=message): open_run('demo', given, tmp_path, resume=True, defaults=defaults)
+    with pytest.raises(ValueError, match="'listing' is 'all' here and 'absent'"): open_run('demo', {'listing': 'all'}, tmp_path, resume=True)
+
+
+def refusing(monkeypatch, code: int) -> None:
+    "Let the file system be one that may only be read."
+    opened = os.open
+    def read_only(path, flags, *mode):
+        if flags & (os.O_RDWR | os.O_CREAT): raise OSError(code, os.strerror(code), str(path))
+        return opened(path, flags, *mode)
+    monkeypatch.setattr(os, 'open', read_only)
+
+
+@pytest.mark.parametrize('code', [errno.EROFS, errno.EACCES])
+def test_a_version_that_may_only_be_read_is_held_by_the_files_that_are_there(tmp_path, monkeypatch, caplog, code):
+    for descriptor in hold_version(tmp_path, 'v2'): os.close(descriptor)     # leaves both files
+    text = read_holder(tmp_path, locks.GROWING)
+    refusing(monkeypatch, code)
+    held = hold_version(tmp_path, 'v3')
+    assert len(held) == 2 and not caplog.text and read_holder(tmp_path, locks.GROWING) == text
+    with pytest.raises(BlockingIOError, match='being grown from'): hold_version(tmp_path, 'v4')
+    for descriptor in held: os.close(descriptor)
+    (tmp_path / locks.GROWING).unlink()
+    held = hold_version(tmp_path, 'v3')
+    assert len(held) == 1 and 'its lock cannot be opened' in caplog.text and str(tmp_path) in caplog.text
+    for descriptor in held: os.close(descriptor)
+    with pytest.raises(OSError, match=os.strerror(code)): take_lock(tmp_path)  # a run that could not write would be none
+
+
+def test_without_locks_a_step_goes_on_with_a_warning(tmp_path, monkeypatch, caplog):
+    def unsupported(*_): raise OSError(errno.ENOLCK, 'No locks available')
+    monkeypatch.setattr(fcntl, 'flock', unsupported)
+    for descriptor in hold_version(tmp_path, 'v2'): os.close(descriptor)
+    assert caplog.text.count('cannot be locked here') == 2
+
+
+def test_a_failed_step_that_was_grown_from_leaves_its_folder_free(tmp_path):
+    with open_run('demo', {'seed': 'wrong'}, tmp_path) as run: run.finish({}, 'failed')
+    for descriptor in hold_version(tmp_path, 'v2'): os.close(descriptor)
+    with open_run('demo', {'seed': 1}, tmp_path) as run: assert run.parameters == {'seed': 1}
+
+
 # going on
 
 def test_resume_takes_the_parameters_and_refuses_others(tmp_path):
@@ -270,6 +443,24 @@ def test_links_are_copies_where_there_are_no_links(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'link', refuse)
     assert link_bucket(old, new, 7, 'key') and bucket_done(new, 7, 'key')
     assert bucket_path(old, 7).read_bytes() == bucket_path(new, 7).read_bytes() and not bucket_path(old, 7).samefile(bucket_path(new, 7))
+
+
+def test_a_shared_file_may_only_be_read_and_a_copy_is_one_s_own(tmp_path, monkeypatch):
+    old = tmp_path / 'v1'
+    for bucket in (7, 8, 9): write_bucket(old, bucket, example_table('a', 3)); write_part(old, bucket, 'key', {'a': ([], [])})
+    mode = lambda folder, bucket: [oct(path.stat().st_mode)[-3:] for path in (bucket_path(folder, bucket), folder / 'parts' / f'{bucket:02d}.jsonl')]
+    times = {path: path.stat().st_mtime_ns for path in old.rglob('*') if path.is_file()}
+    assert link_bucket(old, tmp_path / 'v2', 7, 'key') and mode(old, 7) == mode(tmp_path / 'v2', 7) == ['444', '444']
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert link_bucket(old, tmp_path / 'v2', 7, 'key') and not leftovers(tmp_path)   # again, after a kill
+    write_bucket(tmp_path / 'v2', 7, example_table('b', 2))                           # is replaced all the same
+    assert read_dataset(tmp_path / 'v2').num_rows == 2 and pq.read_table(bucket_path(old, 7)).num_rows == 3
+    with monkeypatch.context() as patch:
+        def refuse(*_, **__): raise PermissionError(errno.EPERM, 'Operation not permitted')
+        patch.setattr(os, 'chmod', refuse)                                            # the file of another owner
+        assert link_bucket(old, tmp_path / 'v2', 8, 'key') and bucket_path(old, 8).samefile(bucket_path(tmp_path / 'v2', 8)) and mode(old, 8) != ['444', '444']
+        patch.setattr(os, 'link', refuse)
+        assert link_bucket(old, tmp_path / 'v2', 9, 'key') and mode(tmp_path / 'v2', 9) == mode(old, 9) != ['444', '444']
 
 
 def test_a_bucket_without_examples_is_done_too(tmp_path):
