@@ -7,9 +7,12 @@ __all__ = ['NETWORK_FILE_SYSTEMS', 'Answer', 'file_system', 'explain_trouble', '
 
 # %% ../nbs/02_ledger.ipynb #92b9ca5c
 import errno
+import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,7 @@ class Answer:
     seconds: float = 0.         # from sending to arrival
     fingerprint: str = ''       # who answered: address and model, or a hash of the weights
     purpose: str = ''           # what for: 'generate', 'classify', …
+    about: str = ''             # name of the source or document that was asked about, '' if none was named
 
 # %% ../nbs/02_ledger.ipynb #82ce9e10
 NETWORK_FILE_SYSTEMS = ('nfs', 'nfs4', 'cifs', 'smb3', 'smbfs', '9p', 'afs', 'ceph', 'lustre', 'gpfs', 'beegfs', 'glusterfs', 'fuse.sshfs',
@@ -62,9 +66,9 @@ def explain_trouble(
     return OSError(errno.EIO, f'The {what} cannot be used: {name} {error}. Check the disk. {kept}', str(path))
 
 # %% ../nbs/02_ledger.ipynb #fe375e7b
-_COLUMNS = ('key', 'text', 'finish', 'prompt_tokens', 'completion_tokens', 'seconds', 'fingerprint', 'purpose')
+_COLUMNS = ('key', 'text', 'finish', 'prompt_tokens', 'completion_tokens', 'seconds', 'fingerprint', 'purpose', 'about')
 _TABLE = ('CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, text, finish TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, '
-         'seconds REAL, fingerprint TEXT, purpose TEXT, kept_at TEXT DEFAULT CURRENT_TIMESTAMP)')
+         "seconds REAL, fingerprint TEXT, purpose TEXT, kept_at TEXT DEFAULT CURRENT_TIMESTAMP, about TEXT DEFAULT '')")
 
 
 def _storable(text: str) -> str | bytes:  # text with half a surrogate pair as bytes, any other as it is
@@ -72,7 +76,41 @@ def _storable(text: str) -> str | bytes:  # text with half a surrogate pair as b
     except UnicodeEncodeError: return text.encode('utf-8', 'surrogatepass')
     return text
 
+def _text(value: str | bytes) -> str:  # the inverse
+    return value if isinstance(value, str) else value.decode('utf-8', 'surrogatepass')
+
+def _read_columns(database: sqlite3.Connection) -> tuple[str, ...]:  # that the table has, with `about` unless it cannot be added
+    if 'about' in {row[1] for row in database.execute('PRAGMA table_info(answers)')}: return _COLUMNS
+    try: database.execute("ALTER TABLE answers ADD COLUMN about TEXT DEFAULT ''")
+    except sqlite3.OperationalError as error:
+        if 'readonly' in str(error): return _COLUMNS[:-1]
+        if 'duplicate column' not in str(error): raise
+    return _COLUMNS
+
+def _set_up(database: sqlite3.Connection, mode: str, patience: float) -> tuple[str, ...]:  # the columns; two processes may do this at once, and a change of mode does not wait by itself
+    until = time.monotonic() + patience
+    while True:
+        try:
+            for statement in (f'PRAGMA journal_mode={mode}', 'PRAGMA synchronous=NORMAL', _TABLE): database.execute(statement)
+            return _read_columns(database)
+        except sqlite3.OperationalError as error:
+            if 'locked' not in str(error) or time.monotonic() > until: raise
+            time.sleep(.02)
+
 # %% ../nbs/02_ledger.ipynb #86e300e2
+def _erase(database: sqlite3.Connection, names: list[str | bytes], digests: list[bytes]) -> tuple[int, bool]:  # answers removed; whether the log still holds them
+    database.execute('PRAGMA secure_delete=ON')
+    database.execute('BEGIN IMMEDIATE')
+    before = database.total_changes
+    database.executemany('DELETE FROM answers WHERE key = ?', [(digest,) for digest in (b'', *digests)])  # never none, so that a file without `about` that cannot be written is told here
+    for part in (names[start:start + 500] for start in range(0, len(names), 500)):
+        database.execute(f'DELETE FROM answers WHERE about IN ({", ".join("?" * len(part))})', part)
+    gone = database.total_changes - before
+    database.execute('COMMIT')
+    database.execute('VACUUM')
+    return gone, bool(database.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()[0])
+
+# %% ../nbs/02_ledger.ipynb #c890ed73
 class Ledger:
     "A file of answers by the key of their request; close it, or use it in a `with`."
     def __init__(
@@ -80,48 +118,51 @@ class Ledger:
         path: str | Path,        # the file; it and its folder are made if missing
         patience: float = 30.,   # seconds to wait for another process's write
     ):
-        self.path, self.lock, self.database = Path(path), threading.Lock(), None
+        self.path, self.lock, self.database, self.columns = Path(path), threading.Lock(), None, _COLUMNS
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.database = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
-            self._set_up(patience)
+            self.columns = _set_up(self.database, 'TRUNCATE' if file_system(self.path) in NETWORK_FILE_SYSTEMS else 'WAL', patience)
         except sqlite3.Error as error:
             self.close()
             raise explain_trouble(error, self.path) from error
 
-    def _set_up(self, patience: float) -> None:  # two processes may do this at once, and a change of mode does not wait by itself
-        mode, until = 'TRUNCATE' if file_system(self.path) in NETWORK_FILE_SYSTEMS else 'WAL', time.monotonic() + patience
-        while True:
-            try:
-                self.database.execute(f'PRAGMA journal_mode={mode}')
-                self.database.execute('PRAGMA synchronous=NORMAL')
-                self.database.execute(_TABLE)
-                return
-            except sqlite3.OperationalError as error:
-                if 'locked' not in str(error) or time.monotonic() > until: raise
-                time.sleep(.02)
-
-    def get(self, key: str) -> Answer | None:  # key: 32 hex digits
-        "The answer that is kept under a key, None if there is none."
-        try:
-            with self.lock: row = self.database.execute(f'SELECT {", ".join(_COLUMNS)} FROM answers WHERE key = ?', (bytes.fromhex(key),)).fetchone()
-        except sqlite3.Error as error: raise explain_trouble(error, self.path) from error
-        if row is None: return None
-        text = row[1] if isinstance(row[1], str) else row[1].decode('utf-8', 'surrogatepass')
-        return Answer(key, text, *row[2:])
-
-    def keep(self, answers: list[Answer]) -> None:  # answers that arrived together
-        "Keep answers; they are safe when this returns. A key that is there already stays as it is."
-        rows = [(bytes.fromhex(a.key), _storable(a.text), a.finish, a.prompt_tokens, a.completion_tokens, a.seconds, a.fingerprint, a.purpose)
-                for a in answers]
+    @contextmanager
+    def _held(self) -> Iterator[sqlite3.Connection]:  # for one thread at a time; nothing is left half done
         with self.lock:
-            try:
-                self.database.execute('BEGIN IMMEDIATE')
-                self.database.executemany(f'INSERT OR IGNORE INTO answers ({", ".join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)', rows)
-                self.database.execute('COMMIT')
+            try: yield self.database
             except sqlite3.Error as error:
                 if self.database.in_transaction: self.database.execute('ROLLBACK')
                 raise explain_trouble(error, self.path) from error
+
+    def get(self, key: str) -> Answer | None:  # key: 32 hex digits
+        "The answer that is kept under a key, None if there is none."
+        try:  # as in `_held`, without its 4 microseconds: a resumed run does nothing else a hundred thousand times
+            with self.lock: row = self.database.execute(f'SELECT {", ".join(self.columns)} FROM answers WHERE key = ?', (bytes.fromhex(key),)).fetchone()
+        except sqlite3.Error as error: raise explain_trouble(error, self.path) from error
+        return Answer(key, _text(row[1]), *row[2:8], *map(_text, row[8:])) if row else None
+
+    def keep(self, answers: list[Answer]) -> None:  # answers that arrived together
+        "Keep answers; they are safe when this returns. A key that is there already stays as it is."
+        rows = [(bytes.fromhex(a.key), _storable(a.text), a.finish, a.prompt_tokens, a.completion_tokens, a.seconds, a.fingerprint, a.purpose,
+                 _storable(a.about)) for a in answers]
+        with self._held() as database:
+            database.execute('BEGIN IMMEDIATE')
+            database.executemany(f'INSERT OR IGNORE INTO answers ({", ".join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)', rows)
+            database.execute('COMMIT')
+
+    def forget(
+        self,
+        about: Iterable[str] = (),  # names of sources or documents, as their requests gave them; '' is no name (ValueError)
+        keys: Iterable[str] = (),   # of requests, 32 hex digits each
+    ) -> int:                       # how many answers were there and are gone
+        "Remove the answers about some sources, and those of some requests, and leave none of their text in the file."
+        names, digests = [*map(_storable, dict.fromkeys(about))], [*map(bytes.fromhex, dict.fromkeys(keys))]
+        if '' in names: raise ValueError("'' is no name: it stands for every answer whose request named no source")
+        with self._held() as database: gone, left = _erase(database, names, digests)
+        if left: logging.getLogger(__name__).warning('another program reads %s: the text of the answers that were removed stays in %s-wal until that has '
+                                                     'closed the ledger; then forget them once more', self.path, self.path.name)
+        return gone
 
     def count(self) -> int:
         "How many answers are kept."

@@ -34,6 +34,7 @@ class Request:
     id: str = ''                              # the caller's name for it; '' stands for the key
     draw: int = 0                             # 0, 1, … for several answers to one prompt
     purpose: str = ''                         # a word by which calls are counted
+    about: str = ''                           # name of the source or document that is asked about
 
     def __post_init__(self):
         if isinstance(self.messages, str): return
@@ -353,12 +354,12 @@ class Lane:
 
     def arrived(self, completions: list[Completion]) -> None:  # with keys for ids
         "Keep and book what has arrived; the back end calls it, in any thread, before it yields them."
-        purposes = [self.waiting[completion.id][0].purpose for completion in completions]
-        answers = [Answer(c.id, c.text, c.finish, c.prompt_tokens, c.completion_tokens, c.seconds, self.llm.fingerprint, purpose)
-                   for c, purpose in zip(completions, purposes) if not c.error]
+        asked = [self.waiting[completion.id][0] for completion in completions]
+        answers = [Answer(c.id, c.text, c.finish, c.prompt_tokens, c.completion_tokens, c.seconds, self.llm.fingerprint, request.purpose, request.about)
+                   for c, request in zip(completions, asked) if not c.error]
         if answers and self.llm.ledger: self.llm.ledger.keep(answers)
-        for completion, purpose in zip(completions, purposes):
-            self.llm.book(completion, purpose, self.reserved.pop(completion.id, {}))
+        for completion, request in zip(completions, asked):
+            self.llm.book(completion, request.purpose, self.reserved.pop(completion.id, {}))
 
     def deliver(self, completion: Completion | None = None) -> Iterator[Completion]:  # from the back end, None if there is none
         "What can go to the caller now: the answer to one call, and those that needed none."

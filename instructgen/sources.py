@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['DENIED_LICENSES', 'ARROW_NAMES', 'COUNTED', 'MEDIA_TYPES', 'MEDIA_NAME', 'AT_ONCE', 'Policy', 'judge_license',
            'judge_languages', 'list_folder', 'hash_files', 'merge_fields', 'read_table', 'read_rows', 'first_columns',
-           'read_card', 'read_cards', 'local_listings', 'demo_folder', 'remote_cards', 'find_sources', 'license_hint']
+           'read_card', 'read_cards', 'local_listings', 'demo_folder', 'remote_cards', 'forget_remote', 'find_sources',
+           'license_hint']
 
 # %% ../nbs/02_sources.ipynb #efa53eab
 import hashlib
 import json
-import logging
 import os
 import re
 from collections import Counter
@@ -29,6 +29,7 @@ from .hub import Pinned, is_remote, list_repository, read_name, read_pinned, rea
 from .layout import Splits, assign_files, file_format, loose_files, split_of
 from .records import Field, Rejected, SourceCard, Split, check_types, comma_list, content_hash, from_json, to_json
 from .rows import FILE_ERRORS, exact_numbers, file_tables, join_tables, name_labels, number_columns
+from .store import atomic_path
 
 # %% ../nbs/02_sources.ipynb #1b724421
 DENIED_LICENSES = ('other*', 'unknown*', 'none', 'n/a', 'na', 'nil', 'null', 'no', 'false', '[?]*', '-', 'tbd', 'tba', 'todo', 'unlicensed', 'undefined', 'unspecified', 'unclear', 'not-*', 'no-licen[cs]e*',
@@ -420,6 +421,27 @@ def remote_cards(
                 with open(cache, 'a', encoding='utf-8') as file: file.write(json.dumps({'key': key, 'results': [json.loads(to_json(result)) for result in results]}, ensure_ascii=True) + '\n')
             yield from results
     finally: pool.shutdown(cancel_futures=True)
+
+# %% ../nbs/02_sources.ipynb #fb3b4c08
+def _concerns(result: dict[str, Any], names: frozenset[str]) -> bool:  # one card or reject of a line
+    source, config = result.get('source', ''), result.get('config', '')
+    return not names.isdisjoint((source, f'{source}-{config}', result.get('id', '')))
+
+def forget_remote(
+    cache: str | Path,     # file of JSON lines that `remote_cards` keeps
+    names: Iterable[str],  # of sources or repositories: owner/name, or owner/name-config
+) -> int:                  # lines of the named sources that were there and are gone
+    "Take what was fetched of some sources out of the file."
+    path, wanted, left, gone = Path(cache), frozenset(names) - {''}, [], 0
+    lines = path.read_text(encoding='utf-8').splitlines(keepends=True) if path.is_file() else []
+    for line in lines:
+        try: concerned = any(_concerns(result, wanted) for result in json.loads(line)['results'])
+        except ValueError: continue
+        gone += concerned
+        if not concerned: left.append(line)
+    if len(left) < len(lines):
+        with atomic_path(path) as temporary: temporary.write_text(''.join(left), encoding='utf-8')
+    return gone
 
 # %% ../nbs/02_sources.ipynb #5e63a764
 def _parts(spec: str) -> list[str]:

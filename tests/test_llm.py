@@ -54,7 +54,7 @@ def test_everything_of_a_request_is_in_its_key():
     requests = [replace(request, draw=1), Request('x'), Request([{'role': 'system', 'content': 'x'}]), Request([{'role': 'user', 'content': 'x', 'name': 'ada'}]), Request([{'role': 'user', 'content': 'x'}] * 2)]
     keys = [request_key(request, sampling, 'a'), request_key(request, sampling, 'b'), *(request_key(request, other, 'a') for other in changed), *(request_key(other, sampling, 'a') for other in requests)]
     assert len(set(keys)) == len(keys) and all(len(key) == 32 for key in keys)
-    assert request_key(replace(request, id='other', purpose='q'), sampling, 'a') == keys[0]
+    assert request_key(replace(request, id='other', purpose='q', about='films'), sampling, 'a') == keys[0]
 
 
 @pytest.mark.parametrize('wrong', [{'max_tokens': 0}, {'max_tokens': 1.5}, {'temperature': -1}, {'top_p': 0}, {'top_p': 1.1}, {'stop': ['x']}, {'schema': 'x'}, {'temperature': float('nan')}])
@@ -89,6 +89,16 @@ def test_one_completion_each_and_nothing_asked_twice(tmp_path_factory, kinds, wi
         again = Backend(width=width)
         llm.backend = again
         assert {completion.text for completion in llm.generate([Request(text) for text in set(good)])} == set(good) and again.sent == []
+
+
+def test_the_ledger_knows_what_an_answer_is_about(tmp_path):
+    requests = [Request('a', about='films'), Request('b', about='songs'), Request('a', about='songs'), Request('c')]  # the third asks what the first asked
+    with KeptLLM(Backend(), Ledger(tmp_path / 'l')) as llm:
+        list(llm.generate(requests))
+        assert [llm.ledger.get(request_key(request, Sampling(), 'backend')).about for request in requests] == ['films', 'songs', 'films', '']
+        assert llm.ledger.forget(['songs']) == 1
+        again = llm.backend = Backend()
+        assert sorted(done.cached for done in llm.generate(requests)) == [False, True, True, True] and [request.messages for request in again.sent] == ['b']
 
 
 def test_errors_are_not_kept(tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..llm import LLM, BudgetReached, Request, Sampling
-from ..records import Task, check_types
+from ..records import SourceCard, Task, check_types
 from ..text import root_verb_object, words
 
 # %% ../../nbs/14_dynosaur.categories.ipynb #9b35a516
@@ -249,6 +249,7 @@ def classify_tasks(
 ) -> tuple[dict[str, str], str]:                     # task id -> category ('' where the answer names none); what stopped it, '' if nothing did
     "The Super-NaturalInstructions category of each task."
     known = {task.id: known[task.id] for task in tasks if known and task.id in known}
-    requests = (Request(build_classify_prompt(view_task(task, *(examples or {}).get(task.id, ()))), task.id, purpose='classify') for task in tasks if task.id not in known)
+    requests = (Request(build_classify_prompt(view_task(task, *(examples or {}).get(task.id, ()))), task.id, purpose='classify', about=SourceCard(task.source, task.config).name)
+                for task in tasks if task.id not in known)
     answers, stopped = ask_all(llm, requests, Sampling(max_tokens=32))
     return {task.id: known.get(task.id) or read_category(answers.get(task.id, '')) for task in tasks}, stopped

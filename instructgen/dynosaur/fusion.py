@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..llm import LLM, Request, Sampling
-from ..records import Rejected, Task, content_hash
+from ..records import Rejected, SourceCard, Task, content_hash
 from ..text import words
 from .categories import ask_all, read_last_json
 
@@ -102,8 +102,12 @@ def fuse_examples(
     "Short inputs put into their instructions."
     known, columns = {task.id: task for task in tasks}, {name: table[name].to_pylist() for name in ('instruction', 'input', 'output', 'task_id', 'generator')}
     short = [row for row, text in enumerate(columns['input']) if 0 < len(text.strip()) and len(text) < below]
-    pairs = {content_hash([columns['instruction'][row], columns['input'][row]]): (columns['instruction'][row], columns['input'][row]) for row in short}
-    answers, stopped = ask_all(llm, (Request(build_fuse_prompt(*pair), key, purpose='fuse') for key, pair in pairs.items()), Sampling(max_tokens=256))
+    pairs: dict[str, tuple[str, str, Task]] = {}
+    for row in short:
+        instruction, text = columns['instruction'][row], columns['input'][row]
+        pairs.setdefault(content_hash([instruction, text]), (instruction, text, known[columns['task_id'][row]]))
+    requests = (Request(build_fuse_prompt(instruction, text), key, purpose='fuse', about=SourceCard(task.source, task.config).name) for key, (instruction, text, task) in pairs.items())
+    answers, stopped = ask_all(llm, requests, Sampling(max_tokens=256))
     dropped, merged = {}, 0
     for row in short:
         instruction, text, task = columns['instruction'][row], columns['input'][row], known[columns['task_id'][row]]

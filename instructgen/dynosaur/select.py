@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..llm import LLM
-from ..records import EXAMPLE_SCHEMA, Rejected, Task, check_types, content_hash
+from ..records import Rejected, Task, check_types, content_hash
 from .categories import CATEGORIES, TEST_CATEGORIES, classify_tasks, guess_category, read_classify_prompt
 from .fusion import fuse_examples, fuse_text, read_fuse_prompt
 

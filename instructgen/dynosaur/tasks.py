@@ -20,9 +20,9 @@ from typing import Any
 
 from .checks import Proposal, first_fault, plain_words, source_facts
 from .fields import RULES, Metadata, Rules, as_text, metadata
-from .prompts import PromptText, build_prompt, load_prompts, read_prompt
+from .prompts import PromptText, build_prompt, load_prompts
 from ..llm import LLM, BudgetReached, Completion, Request, Sampling
-from ..records import Field, Rejected, SourceCard, Task, check_types
+from ..records import Field, Rejected, SourceCard, Task
 from ..text import near_duplicates
 
 # %% ../../nbs/11_dynosaur.tasks.ipynb #e60db990
@@ -211,7 +211,7 @@ def source_requests(
     requests, rejected = [], []
     for setting in settings:
         meta = metadata(card, setting, rules)
-        if isinstance(meta, Metadata): requests.append(Request(build_prompt(meta, prompts or load_prompts(), rules, seed), f'{card.name}:{setting}', purpose='generate'))
+        if isinstance(meta, Metadata): requests.append(Request(build_prompt(meta, prompts or load_prompts(), rules, seed), f'{card.name}:{setting}', purpose='generate', about=card.name))
         elif meta.rule == 'no_summary': rejected.append(replace(meta, kind='call', id=f'{card.name}:{setting}'))
         else: return [], [meta]
     return requests, rejected
