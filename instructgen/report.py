@@ -29,6 +29,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from .store import Run, left_nothing, new_folder, open_run, resumed_settings
+from .versions import find_version
 
 # %% ../nbs/42_report.ipynb #fe1ce2cc
 logger = logging.getLogger(__name__)
@@ -345,7 +346,8 @@ def open_report(
     out, resume = given.pop('out', ''), given.pop('resume', False)
     for left in OPEN: left.recorder.stop(), left.run.close()  # a cell failed and the notebook is run again in the same kernel
     OPEN.clear()
-    run = open_run(Path(report).stem, given, out=out, resume=resume)
+    previous = find_version(given['previous'], Path(report).stem) if given.get('previous') and not resume else ''
+    run = open_run(Path(report).stem, given, out=out, resume=resume, previous=previous, defaults={name: parameter.default for name, parameter in known.items()})
     if resume:  # what an earlier session showed may not be shown by this one
         for path in (*run.folder.glob('tables/*.csv'), *run.folder.glob('figures/*.svg')): path.unlink()
     recorder = Recorder()
@@ -381,7 +383,7 @@ def run_report(
     if resume and not out: raise ValueError('nothing to resume: name the run folder with out')
     folder = Path(out).expanduser().resolve() if out else new_folder(name)
     started = not resume and (folder/'run.json').exists() and not left_nothing(folder)
-    if resume: given = resumed_settings(folder, name, given)['parameters']  # refused here, before it could be taken for a failure of the run
+    if resume: given = resumed_settings(folder, name, given, {known: parameter.default for known, parameter in report_parameters(report).items()})['parameters']  # refused here, before it could be taken for a failure of the run
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)/'executed.ipynb'
         try: execute_notebook(str(path), str(copy), {**given, 'out': str(folder), 'resume': resume}, kernel_name='python3', progress_bar=False,
