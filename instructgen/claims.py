@@ -22,6 +22,7 @@ import pandas as pd
 
 from .intervals import wilson_interval
 from .records import content_hash
+from .report import report_names
 from .run_scores import RunScores
 from .scores import ScoreRow
 from .store import FREE_PARAMETERS
@@ -94,6 +95,7 @@ class Claim:
     @property
     def test(self) -> str:  # as for the command
         "The report and the parameters that test it."
+        if self.report not in report_names(): return f'a report {self.report}, which this version does not have'
         return self.report + (f' -f {self.file}' if self.file else '') + (f' ({self.settings})' if self.settings else '')
 
 # %% ../nbs/45_claims.ipynb #4692faae

@@ -228,11 +228,11 @@ def leading_systems(
     return [(benchmark, system) for benchmark in benchmarks if (system := chosen(benchmark))]
 
 # %% ../nbs/34_scoring_tables.ipynb #30389c85
-def _answer(item: Item, said: Prediction) -> str:
+def _answer(item: Item, said: Prediction, likelihoods: bool) -> str:
     if said.error: return f'(no answer: {said.error})'
     if not said.nats: return said.text.strip()[:600] or '(empty)'
     best = max(range(len(said.nats)), key=said.nats.__getitem__)
-    return f'{item.options[best]} (log-likelihood {said.nats[best]:.2f}; ' + ', '.join(f'{option[:40]} {value:.2f}' for place, (option, value) in enumerate(zip(item.options, said.nats)) if place != best) + ')'
+    return item.options[best] if not likelihoods else f'{item.options[best]} (log-likelihood {said.nats[best]:.2f}; ' + ', '.join(f'{option[:40]} {value:.2f}' for place, (option, value) in enumerate(zip(item.options, said.nats)) if place != best) + ')'
 
 def shown_answers(
     benchmark: Benchmark,                # any
@@ -240,6 +240,7 @@ def shown_answers(
     name: str,                           # of the system
     number: int = 10,                    # answers
     seed: int = 0,                       # of the draw
+    likelihoods: bool = True,            # show those of options; False for a baseline, where no model was asked
 ) -> list[dict[str, str]]:               # as `Report.tasks` takes them: half of them right, as far as there are so many
     "Some answers, right and wrong."
     metric = metric_names(benchmark, benchmark.mode == 'rank' and any(one.text for one in predictions))[0]
@@ -251,5 +252,5 @@ def shown_answers(
     def shown(place: int) -> dict[str, str]:
         item, one = benchmark.items[place], predictions[place]
         wanted = item.options[item.gold] if item.options else ' | '.join(item.references[:3])
-        return {'from': f'{benchmark.name}, {item.id} · {name} · {metric} {100 * values[place]:.0f}', 'instruction': item.instruction[:900], 'input': item.input[:900], 'output': f'{_answer(item, one)}\nRight: {wanted[:600]}'}
+        return {'from': f'{benchmark.name}, {item.id} · {name} · {metric} {100 * values[place]:.0f}', 'instruction': item.instruction[:900], 'input': item.input[:900], 'output': f'{_answer(item, one, likelihoods)}\nRight: {wanted[:600]}'}
     return [shown(place) for place in chosen]

@@ -280,7 +280,7 @@ def open_run(
         if not resume and left_nothing(folder):
             for _, path in run_files(folder): path.unlink()
         if (folder / 'run.json').exists():
-            if not resume: raise FileExistsError(f'{folder} holds a run already: go on with it by resume, or choose another folder')
+            if not resume: raise FileExistsError(f'{folder} holds a run already: go on with it by resume (on the command line --resume --out {folder}), or choose another folder')
             settings = resumed_settings(folder, report, parameters, defaults)
             if held := settings.get('previous_manifest', ''): _hold_previous(Path(settings['parent']), folder, locks, held)
             elif previous: raise ValueError(f'{folder} holds a run that does not grow from another: resume it without previous, or choose another folder')

@@ -81,6 +81,13 @@ def test_claims_of_both_papers_are_complete_sentences():
     assert {claim.kind for claim in CLAIMS.values() if claim.paper == 'bonito'} == {'claim', 'question', 'check'}
 
 
+def test_a_claim_names_a_report_that_can_be_run():
+    known = set(report_names())
+    for claim in CLAIMS.values():
+        if claim.report in known: assert claim.test.startswith(claim.report)
+        else: assert claim.report in COMING and claim.test == f'a report {claim.report}, which this version does not have'
+
+
 def test_published_numbers_are_those_that_were_read():
     "Only figures of the tables that were read in a source; remembered ones never appear."
     known = {'40.4', '41.2', '37.1', '39.6', '36.6', '39.0', '22.7', '35.7', '17.6', '33.5', '38.9', '38.2', '34.6', '43.4', '42.5', '44.1', '43.2', '9.5', '19.0', '6.7', '11.5', '4.8', '8.6', '3.8', '6.2',

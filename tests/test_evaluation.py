@@ -598,3 +598,12 @@ def test_the_eight_systems(shared_data):
     best, worst = (pick(values, key=lambda name: score(benchmark, values[name], draws=1)[0].value) for pick in (max, min))
     gap = compare(benchmark, values[best], values[worst], 'rouge_l', over='group')
     assert gap.verdict == 'better' and gap.n == 252
+
+
+def test_likelihoods_are_shown_where_a_model_was_asked():
+    from instructgen.scoring_tables import shown_answers
+    benchmark = choice(6)
+    said = constant_predictions(benchmark, 0)
+    for likelihoods in (True, False):
+        records = shown_answers(benchmark, said, 'x', likelihoods=likelihoods)
+        assert records and {'log-likelihood' in record['output'] for record in records} == {likelihoods}
