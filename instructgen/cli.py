@@ -47,7 +47,7 @@ def read_parameters(
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help='Instruction-tuning data from datasets and documents that already exist.')  # the command and its subcommands
 
 # %% ../nbs/50_cli.ipynb #66c0da67
-ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset', 'bonito_data': 'instructgen.bonito.config:estimate_bonito', 'evaluation': 'instructgen.scoring:estimate_evaluation'}  # report -> function(parameters) -> dict
+ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset', 'bonito_data': 'instructgen.bonito.config:estimate_bonito', 'evaluation': 'instructgen.scoring:estimate_evaluation', 'continual': 'instructgen.continual:estimate_continual'}  # report -> function(parameters) -> dict
 
 @app.command('run')
 def run_command(
