@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPEN_ABBREVIATIONS', 'NUMBER_ABBREVIATIONS', 'CLOSING_ABBREVIATIONS', 'STARTERS', 'split_sentences', 'Chunk',
-           'cut_units', 'chunk_text', 'document_key', 'coverage']
+           'cut_units', 'chunk_text', 'document_key', 'text_origin', 'coverage']
 
 # %% ../nbs/07_chunks.ipynb #d6901635
 import re
@@ -148,6 +148,14 @@ def document_key(
 ) -> str:              # 'folder/path' of a document; 'source:config:split:row' of a row
     "The name of the text from which a piece was cut."
     return f'{context.source}/{context.document}' if context.document and context.split == 'documents' else f'{context.source}:{context.config}:{context.split}:{context.row}'
+
+# %% ../nbs/07_chunks.ipynb #e98f3212
+def text_origin(
+    context: Context,  # a piece of a document, or of a dataset's row
+) -> str:              # 'folder/path' of a document; 'source:config:split' of a dataset
+    "The name of the document or dataset that a text is from."
+    key = document_key(context)
+    return key if context.document and context.split == 'documents' else key.rpartition(':')[0]
 
 # %% ../nbs/07_chunks.ipynb #bd99efb1
 def coverage(

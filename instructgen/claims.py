@@ -15,12 +15,12 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from .intervals import wilson_interval
+from .intervals import seed_interval, wilson_interval
 from .records import content_hash
 from .report import report_names
 from .run_scores import RunScores
@@ -264,7 +264,6 @@ def over_seeds(
     rule: Rule,                 # whose `seeds` are wanted
 ) -> list[Evidence]:            # one a comparison that has so many seeds
     "Comparisons of several seeds as one, with the interval of their spread."
-    from scipy.stats import t
     groups: dict[tuple, dict[str, Evidence]] = {}
     for one in found: groups.setdefault((one.what, one.scale, one.start, one.setting), {}).setdefault(one.seed, one)
     merged = []
@@ -272,9 +271,8 @@ def over_seeds(
         if len(group) < max(2, rule.seeds): continue
         every = list(group.values())
         values, first = [one.value for one in every], every[0]
-        half = float(t.ppf(.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-        low, high = fmean(values) - half, fmean(values) + half
-        merged.append(Evidence(first.claim, _outcome(rule, low, high), first.what, fmean(values), low, high, min(one.n for one in every), f'{len(values)} seeds',
+        mean, low, high = seed_interval(values)
+        merged.append(Evidence(first.claim, _outcome(rule, low, high), first.what, mean, low, high, min(one.n for one in every), f'{len(values)} seeds',
                                fmean(one.this for one in every), fmean(one.that for one in every), first.scale, first.start,
                                ', '.join(sorted(group)), tuple(dict.fromkeys(name for one in every for name in one.runs)), first.setting))
     return merged

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED_SIX', 'SIX_COLUMNS', 'PUBLISHED_SIX_NOTE', 'published_six', 'Asked', 'read_asked', 'stage_name',
-           'score_stages', 'stage_frame', 'seed_interval', 'over_seeds', 'forgetting_frame', 'backward_transfer',
-           'forgetting_matrix', 'six_table', 'seeds_difference', 'compare_stages', 'replay_findings']
+           'score_stages', 'stage_frame', 'over_seeds', 'forgetting_frame', 'backward_transfer', 'forgetting_matrix',
+           'six_table', 'seeds_difference', 'compare_stages', 'replay_findings']
 
 # %% ../nbs/34_continual_results.ipynb #39a73809
 import math
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from .adaptation import main_metric
 from .benchmarks import Benchmark
 from .continual import FULL, ContinualData, Training, asked_after
 from .evaluation import Measured, gap_record, group_items, measure, points_text, score
-from .intervals import FEWEST, Difference, draw_interval
+from .intervals import FEWEST, Difference, draw_interval, seed_interval
 from .predictions import Prediction, predictions_path, read_predictions
 from .scores import ScoreRow
 from .starts import Start
@@ -126,16 +126,6 @@ def stage_frame(
     lines = [(one.arm, one.seed, one.after, one.stage, one.kind, one.benchmark.name, main_metric(one.benchmark), value(one), len(one.said), one.shared) for one in asked]
     return pd.DataFrame(lines, columns=['arm', 'seed', 'after', 'stage', 'kind', 'benchmark', 'metric', 'value', 'n', 'shared'])
 
-# %% ../nbs/34_continual_results.ipynb #f4d3a84d
-def seed_interval(
-    values: Sequence[float],    # one a seed
-) -> tuple[float, float, float]:  # mean and both ends of its 95 % interval, nan for one seed
-    "A mean over seeds, with what other seeds might make of it."
-    from scipy.stats import t
-    values = list(map(float, values))
-    half = float(t.ppf(.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return fmean(values), fmean(values) - half, fmean(values) + half
-
 # %% ../nbs/34_continual_results.ipynb #5bb05b7b
 def over_seeds(
     frame: pd.DataFrame,      # with a column seed
@@ -147,11 +137,14 @@ def over_seeds(
     return pd.DataFrame(rows, columns=[*columns, value, 'low', 'high', 'seeds'])
 
 # %% ../nbs/34_continual_results.ipynb #b723f434
+def _learnt(frame: pd.DataFrame) -> pd.DataFrame:  # what strategies were asked about stages that they have learnt
+    return frame[(frame['stage'] > 0) & (frame['after'] > 0) & ~frame['arm'].isin([FULL, UNTRAINED])]
+
 def forgetting_frame(
     frame: pd.DataFrame,  # from `stage_frame`
 ) -> pd.DataFrame:        # arm, seed, after, stage, score, best (before), forgetting; of strategies, for each earlier stage
     "By how much each stage was forgotten after each later one."
-    learnt = frame[(frame['stage'] > 0) & (frame['after'] > 0) & ~frame['arm'].isin([FULL, UNTRAINED])]
+    learnt = _learnt(frame)
     lines = []
     for (arm, seed, stage), group in learnt.groupby(['arm', 'seed', 'stage'], sort=False):
         scores = dict(zip(group['after'], group['value']))
@@ -166,7 +159,7 @@ def backward_transfer(
     frame: pd.DataFrame,  # from `stage_frame`
 ) -> pd.DataFrame:        # arm, seed, value
     "By how much the scores of old stages changed since they were learnt, in the mean."
-    learnt = frame[(frame['stage'] > 0) & (frame['after'] > 0) & ~frame['arm'].isin([FULL, UNTRAINED])]
+    learnt = _learnt(frame)
     last, lines = learnt['after'].max(), []
     for (arm, seed), group in learnt.groupby(['arm', 'seed'], sort=False):
         scores = {(one.after, one.stage): one.value for one in group.itertuples()}
@@ -178,7 +171,7 @@ def forgetting_matrix(
     frame: pd.DataFrame,  # from `stage_frame`
 ) -> pd.DataFrame:        # arm, after, stage, score, forgetting (nan where the stage was just learnt) with low and high, seeds
     "What is left of each stage after each later one."
-    learnt = frame[(frame['stage'] > 0) & (frame['after'] > 0) & ~frame['arm'].isin([FULL, UNTRAINED])]
+    learnt = _learnt(frame)
     scores = over_seeds(learnt, ['arm', 'after', 'stage'])[['arm', 'after', 'stage', 'value', 'seeds']].rename(columns={'value': 'score'})
     return scores.merge(over_seeds(forgetting_frame(frame), ['arm', 'after', 'stage'], 'forgetting').drop(columns='seeds'), how='left', on=['arm', 'after', 'stage'])
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'Statistic', 'FEWEST', 'wilson_interval', 'bootstrap_interval', 'draw_weights', 'draw_interval',
            'mean_interval', 'bootstrap_tasks', 'f1_interval', 'Difference', 'paired_bootstrap', 'sign_test',
-           'sign_test_of']
+           'sign_test_of', 'seed_interval']
 
 # %% ../nbs/08_intervals.ipynb #98bfd828
 import math
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -184,3 +184,13 @@ def sign_test_of(
     if len(first) != len(second): raise ValueError(f'{len(first)} and {len(second)} values, want one of each system for every item')
     wins, losses = sum(a > b for a, b in zip(first, second)), sum(a < b for a, b in zip(first, second))
     return wins, losses, sign_test(wins, losses)
+
+# %% ../nbs/08_intervals.ipynb #dc5931ac
+def seed_interval(
+    values: Sequence[float],    # one a seed
+) -> tuple[float, float, float]:  # mean and both ends of its 95 % interval, nan for one seed
+    "A mean over seeds, with what other seeds might make of it."
+    from scipy.stats import t
+    values = list(map(float, values))
+    half = float(t.ppf(.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return fmean(values), fmean(values) - half, fmean(values) + half

@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from .records import EXAMPLE_SCHEMA, Context, Rejected, SourceCard, Task, read_records
-from .store import KINDS, read_dataset, read_manifest, read_run
-from .versions import CHANGES, Change
+from .store import KINDS, read_dataset, read_manifest
+from .versions import CHANGES, Change, read_chain
 
 # %% ../nbs/08_run_tables.ipynb #9c2f14ad
 def read_lines(
@@ -100,12 +100,7 @@ def earlier_manifests(
     folder: str | Path,         # run folder
 ) -> list[dict[str, Any]]:      # the version before it first; [] for a first version
     "The manifests of the versions that a run continues."
-    found, place = [], Path(folder)
-    while read_run(place).get('previous_manifest'):
-        place = Path(read_run(place)['parent'])
-        if not (place/'run.json').is_file(): break
-        found.append(read_manifest(place))
-    return found
+    return [read_manifest(older) for older in read_chain(folder)[1:]]
 
 # %% ../nbs/08_run_tables.ipynb #2ff31064
 def step_table(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANGES', 'FINISHED', 'LISTS', 'BUCKET_FILES', 'Version', 'Change', 'GrowthPolicy', 'find_version', 'check_files',
-           'write_version', 'read_version', 'compare_making', 'version_chain']
+           'write_version', 'read_version', 'compare_making', 'version_chain', 'read_chain']
 
 # %% ../nbs/01_versions.ipynb #d6f3d8bd
 import json
@@ -226,4 +226,17 @@ def version_chain(
             seen.add(run.folder)
             found.append((depth, run))
             stack += [(depth + 1, child) for child in reversed(children.get(run.folder, []))]
+    return found
+
+# %% ../nbs/01_versions.ipynb #9f106f16
+def read_chain(
+    folder: str | Path,  # run folder
+) -> list[Path]:         # this one first, as far back as there are folders; [] if it holds no run
+    "A version and those that it grew from."
+    found, place = [], Path(folder).resolve()
+    while place not in found and (place / 'run.json').is_file():
+        found.append(place)
+        settings = read_run(place)
+        if not settings.get('previous_manifest'): break
+        place = Path(settings['parent'])
     return found

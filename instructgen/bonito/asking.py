@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .format import (
     TaskType, build_answer_prompt, build_task_prompt, fill_context, find_task_type, format_answer_input, format_input)
-from ..chunks import document_key
+from ..chunks import text_origin
 from ..llm import LLM, BudgetReached, Completion, Request, Sampling
 from ..records import Context, check_types, comma_list, content_hash
 
@@ -82,10 +82,6 @@ class Asking:
         if self.retries < 0: raise ValueError(f'retries is {self.retries}, want 0 or more')
 
 # %% ../../nbs/22_bonito.asking.ipynb #7fa02b96
-def _origin(context: Context) -> str:  # 'folder/path' of a document, 'source:config:split' of a dataset
-    key = document_key(context)
-    return key if context.document and context.split == 'documents' else key.rpartition(':')[0]
-
 def task_request(
     slot: Slot,            # what is asked for
     form: str = 'bonito',  # one of `FORMS`
@@ -93,7 +89,7 @@ def task_request(
 ) -> Request:              # with the slot's id
     "The request for one task."
     prompt = format_input(slot.task_type.name, slot.context.text) if form == 'bonito' else build_task_prompt(slot.task_type, slot.context.text)
-    return Request(prompt, slot.id, draw, 'generate', _origin(slot.context))
+    return Request(prompt, slot.id, draw, 'generate', text_origin(slot.context))
 
 # %% ../../nbs/22_bonito.asking.ipynb #7f2d77cb
 def answer_request(
@@ -105,7 +101,7 @@ def answer_request(
     "The request for the answer to an instruction."
     text = slot.context.text
     prompt = format_answer_input(slot.task_type.name, text, instruction) if form == 'bonito' else build_answer_prompt(fill_context(instruction, text))
-    return Request(prompt, slot.id, 0, purpose, _origin(slot.context))
+    return Request(prompt, slot.id, 0, purpose, text_origin(slot.context))
 
 # %% ../../nbs/22_bonito.asking.ipynb #16222559
 def collect(

@@ -25,7 +25,7 @@ from .tasks import source_requests
 from ..llm import KeptLLM, request_key
 from ..records import CONSTANT_COLUMNS, EXAMPLE_SCHEMA, Rejected, SourceCard, Task, from_json, read_records
 from ..store import BUCKETS, Run, bucket_done, bucket_of, bucket_path, read_part, read_run
-from ..versions import CHANGES, Change, GrowthPolicy, Version, compare_making
+from ..versions import CHANGES, Change, GrowthPolicy, Version, compare_making, read_chain
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #9eec0d68
 def read_entries(
@@ -246,10 +246,7 @@ def chain_start(
     folder: str | Path,  # run folder
 ) -> Path:               # itself if it did not grow from another
     "The first version of a chain, as far back as it can be followed."
-    place, seen = Path(folder).resolve(), set()
-    while place not in seen and (place/'run.json').is_file():
-        seen.add(place)
-        settings = read_run(place)
-        if not settings.get('previous_manifest'): break
-        place = Path(settings['parent'])
-    return place
+    chain = read_chain(folder)
+    if not chain: return Path(folder).resolve()
+    first = read_run(chain[-1])
+    return Path(first['parent']) if first.get('previous_manifest') else chain[-1]  # a folder that is gone has a ledger beside it all the same
