@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPEN_ABBREVIATIONS', 'NUMBER_ABBREVIATIONS', 'CLOSING_ABBREVIATIONS', 'STARTERS', 'split_sentences', 'Chunk',
-           'cut_units', 'chunk_text', 'document_key', 'text_origin', 'coverage']
+           'cut_units', 'chunk_text', 'document_key', 'text_origin', 'origin_names', 'coverage']
 
 # %% ../nbs/07_chunks.ipynb #d6901635
 import re
@@ -156,6 +156,15 @@ def text_origin(
     "The name of the document or dataset that a text is from."
     key = document_key(context)
     return key if context.document and context.split == 'documents' else key.rpartition(':')[0]
+
+# %% ../nbs/07_chunks.ipynb #87e8e581
+def origin_names(
+    context: Context,  # a piece of a document, or of a dataset's row
+) -> set[str]:         # with `text_origin`
+    "All names by which somebody may call what a text is from."
+    name = text_origin(context)
+    parts = name.split('/') if context.document else [context.source]
+    return {name, context.source, *('/'.join(parts[:depth]) for depth in range(1, len(parts))), *([] if context.document else [f'{context.source}-{context.config}'])}
 
 # %% ../nbs/07_chunks.ipynb #bd99efb1
 def coverage(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'ESTIMATES', 'EXPECTED', 'join_pairs', 'read_parameters', 'run_command', 'sweep_command', 'reports_command',
-           'runs_command', 'select_command', 'export_command', 'push_command', 'main']
+           'runs_command', 'drop_command', 'select_command', 'export_command', 'push_command', 'main']
 
 # %% ../nbs/50_cli.ipynb #46b49cb4
 import sys
@@ -47,7 +47,7 @@ def read_parameters(
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help='Instruction-tuning data from datasets and documents that already exist.')  # the command and its subcommands
 
 # %% ../nbs/50_cli.ipynb #66c0da67
-ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset', 'bonito_data': 'instructgen.bonito.config:estimate_bonito', 'evaluation': 'instructgen.scoring:estimate_evaluation', 'continual': 'instructgen.continual:estimate_continual'}  # report -> function(parameters) -> dict
+ESTIMATES = {'dynosaur_data': 'instructgen.dynosaur.dataset:estimate_dataset', 'bonito_data': 'instructgen.bonito.dataset:estimate_bonito', 'evaluation': 'instructgen.scoring:estimate_evaluation', 'continual': 'instructgen.continual:estimate_continual'}  # report -> function(parameters) -> dict
 
 @app.command('run')
 def run_command(
@@ -120,15 +120,38 @@ def reports_command(
 @app.command('runs')
 def runs_command(
     folder: Annotated[str, typer.Argument(help='folder of run folders; default as for run')] = '',
+    inner: Annotated[bool, typer.Option('--all', help='also the runs that lie inside others, such as the parts of a report')] = False,
 ) -> None:
-    "List the run folders with status and chain of versions."
+    "List the run folders with status, each version below the one that it grew from."
     from instructgen.store import list_runs, outputs_folder
-    place = Path(folder) if folder else outputs_folder()
-    for run in list_runs(place):
+    from instructgen.versions import CHANGES, version_chain
+    place, runs = Path(folder) if folder else outputs_folder(), list_runs(folder)
+    folders = {run.folder for run in runs}
+    shown = [run for run in runs if inner or folders.isdisjoint(map(str, Path(run.folder).parents))]
+    for depth, run in version_chain(shown):
         name = Path(run.folder).relative_to(place.resolve()) if Path(run.folder).is_relative_to(place.resolve()) else run.folder
-        parent = f'  after {Path(run.parent).name}' if run.parent else ''
         counted = ', '.join(f'{run.counts[key]:,} {key}' for key in ('tasks', 'examples') if isinstance(run.counts.get(key), int))
-        typer.echo(f'{run.status:<12} {str(name):<44} {run.report:<14} {counted}{parent}')
+        step = ', '.join(f'{run.growth[what]:,} {what}' for what in CHANGES if what != 'unchanged' and run.growth.get(what))
+        parent = f'  after {Path(run.parent).name}{f": {step}" if step else ""}' if run.parent else ''
+        typer.echo(f'{run.status:<12} {"  " * depth + str(name):<44} {run.report:<14} {counted}{parent}')
+    if len(runs) > len(shown): typer.echo(f'{len(runs) - len(shown):,} runs inside others are not shown; --all lists them', err=True)
+
+# %% ../nbs/50_cli.ipynb #3547dadb
+@app.command('drop')
+def drop_command(
+    folder: Annotated[str, typer.Argument(help='run folder of dynosaur_data or bonito_data')],
+    source: Annotated[list[str], typer.Option('-s', '--source', metavar='ID', help='a source, with or without its configuration, or the path of a document or of a folder of them; may be repeated')],
+    out: Annotated[str, typer.Option(help='folder of the new version; default outputs/REPORT-YYYYMMDD-HHMMSS')] = '',
+    keep_answers: Annotated[bool, typer.Option('--keep-answers', help='leave the answers in the ledger')] = False,
+    resume: Annotated[bool, typer.Option('--resume', help='go on with the step in --out')] = False,
+) -> None:
+    "Write a version of a dataset without some sources, and remove their answers from the ledger."
+    from instructgen.drop import drop_sources
+    place, went = drop_sources(folder, source, out=out, keep_answers=keep_answers, resume=resume)
+    told = ', '.join(f'{went[name]:,} {name}' for name in ('sources', 'tasks', 'examples') if name in went)
+    kept = 'their answers stay in the ledger' if keep_answers else f"{went['answers']:,} answers and {went['fetched']:,} lines of fetched rows were removed"
+    typer.echo(f'taken out:  {told}; {kept}\nrun folder: {place}')
+    for holder in went['held_by']: typer.echo(f'still has something of them: {holder}', err=True)
 
 # %% ../nbs/50_cli.ipynb #6236f6cb
 @app.command('select')

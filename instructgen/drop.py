@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 
 from .bonito.asking import read_weights
 from .bonito.config import BonitoConfig, choose_form
-from .bonito.dataset import read_generations, read_memorised
+from .bonito.checks import read_generations
+from .bonito.dataset import read_memorised
 from .bonito.generate import generate_examples
-from .chunks import text_origin
+from .chunks import origin_names, text_origin
 from .dataset_card import write_card, write_provenance
 from .dynosaur.config import DatasetConfig, read_sampling
 from .dynosaur.growth import encode_anew, read_entries
@@ -38,17 +39,12 @@ from .run_tables import read_lines
 from .sources import forget_remote
 from .store import (BUCKETS, Run, bucket_of, bucket_path, link_bucket, list_runs, merge_parts, open_run, outputs_folder, read_manifest, read_part, read_run, write_bucket,
                                write_part)
-from .versions import CHANGES, Version, find_version, read_chain, read_version, write_version
+from .versions import CHANGES, Version, count_buckets, find_version, read_chain, read_version, write_version
 
 # %% ../nbs/43_drop.ipynb #11b47ade
 def _known(folder: str | Path, method: str) -> dict[str, set[str]]:  # name of each source -> all that it may be called by
     if method == 'dynosaur': return {card.name: {card.name, card.source} for card in read_lines(folder, SourceCard)}
-    found: dict[str, set[str]] = {}
-    for context in read_lines(folder, Context):
-        name = text_origin(context)
-        parts = name.split('/') if context.document else [context.source]
-        found[name] = {name, context.source, *('/'.join(parts[:depth]) for depth in range(1, len(parts))), *([] if context.document else [f'{context.source}-{context.config}'])}
-    return found
+    return {text_origin(context): origin_names(context) for context in read_lines(folder, Context)}
 
 def match_sources(
     version: Version,     # finished
@@ -249,13 +245,8 @@ def _write_records(run: Run, before: Version, leaving: Leaving) -> None:  # the 
     write('contexts.jsonl', (context for context in read_lines(before.folder, Context) if text_origin(context) not in leaving.names))
     write('generations.jsonl', (done for done in read_generations(before.folder) if done.id not in leaving.rows))
 
-def _step_counts(before: Version, run: Run, leaving: Leaving, done: Sequence[str]) -> dict[str, int]:  # as a step of growth tells them
-    sizes = Counter()
-    for bucket, how in enumerate(done):
-        for path in (bucket_path(run.folder, bucket), run.folder / 'parts' / f'{bucket:02d}.jsonl'): sizes[how] += path.stat().st_size if how and path.exists() else 0
-    left = len(_known(run.folder, before.method))
-    return {**dict.fromkeys(CHANGES, 0), 'went': len(leaving.names), 'unchanged': left, 'new_prompts': 0, 'buckets_linked': done.count('linked'), 'buckets_written': done.count('written'),
-            'bytes_linked': sizes['linked'], 'bytes_written': sizes['written']}
+def _step_counts(before: Version, run: Run, leaving: Leaving) -> dict[str, int]:  # as a step of growth tells them
+    return {**dict.fromkeys(CHANGES, 0), 'went': len(leaving.names), 'unchanged': len(_known(run.folder, before.method)), 'new_prompts': 0, **count_buckets(run.folder, before.folder)}
 
 def drop_sources(
     folder: str | Path,          # run folder of a finished version
@@ -277,7 +268,7 @@ def drop_sources(
         done = [leave_bucket(before.folder, run.folder, bucket, leaving, [line for line in lines if bucket_of(line.id) == bucket]) for bucket in range(BUCKETS)]
         merged = merge_parts(run.folder, [bucket for bucket, how in enumerate(done) if how])
         if before.method == 'bonito': Path(run.folder, 'tasks.jsonl').unlink()
-        counts, growth = count_left(before, run.folder, leaving, merged), _step_counts(before, run, leaving, done)
+        counts, growth = count_left(before, run.folder, leaving, merged), _step_counts(before, run, leaving)
         if any(Path(run.folder, 'dataset', 'data').glob('*.parquet')):
             write_provenance(run.folder)
             write_card(run.folder, (), counts)

@@ -161,6 +161,12 @@ def read_pinned(
     else: yield read_name(spec)
 
 # %% ../nbs/02_hub.ipynb #311070b7
+def _pin(entry: Pinned) -> Pinned:  # at its newest commit; unpinned if there is none to be seen, which its reading tells
+    try: return entry if entry.revision else Pinned(entry.id, patiently(lambda: _api().dataset_info(entry.id)).sha or '', entry.config)
+    except OSError as error:
+        if reject_repository(entry, error).rule == 'unreachable': raise
+        return entry
+
 def pin_sources(
     spec: str,         # places joined by commas, as for `find_sources`
     path: str | Path,  # of the list to write; one that is there for the same spec is used as it is
@@ -172,7 +178,7 @@ def pin_sources(
     if path.exists():
         if (there := json.loads(path.read_text(encoding='utf-8')).get('spec')) != ','.join(wanted): raise ValueError(f'{path} is the list of {there!r}, not of {",".join(wanted)!r}; give another path')
     else:
-        found = dict.fromkeys(entry if entry.revision else Pinned(entry.id, patiently(lambda: _api().dataset_info(entry.id)).sha or '', entry.config) for part in wanted for entry in read_pinned(part))
+        found = dict.fromkeys(_pin(entry) for part in wanted for entry in read_pinned(part))
         data = {'hub': hub_address(), 'spec': ','.join(wanted), 'made': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'sources': [asdict(entry) for entry in found]}
         partial = path.with_name(f'{path.name}.tmp')
         partial.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')

@@ -346,7 +346,7 @@ def open_report(
     out, resume = given.pop('out', ''), given.pop('resume', False)
     for left in OPEN: left.recorder.stop(), left.run.close()  # a cell failed and the notebook is run again in the same kernel
     OPEN.clear()
-    previous = find_version(given['previous'], Path(report).stem) if given.get('previous') and not resume else ''
+    previous = find_version(given['previous'], Path(report).stem) if given.get('previous') and not (resume and Path(out, 'run.json').is_file()) else ''
     run = open_run(Path(report).stem, given, out=out, resume=resume, previous=previous, defaults={name: parameter.default for name, parameter in known.items()})
     if resume:  # what an earlier session showed may not be shown by this one
         for path in (*run.folder.glob('tables/*.csv'), *run.folder.glob('figures/*.svg')): path.unlink()

@@ -242,6 +242,8 @@ def resumed_settings(
     "The settings with which a run goes on."
     settings = read_run(folder)
     if settings['report'] != report: raise ValueError(f'{folder} holds a run of {settings["report"]!r}, not of {report!r}')
+    if (gone := settings['parameters'].get('dropped')) and 'dropped' not in parameters:
+        raise ValueError(f'{folder} is a version from which {", ".join(gone)} was taken out, and a report that goes on there would bring it back: name the folder as previous of a new run, or go on with instructgen drop')
     for name in sorted(set(parameters) - set(FREE_PARAMETERS)):
         if name not in settings['parameters'] and name in (defaults or {}) and parameters[name] == defaults[name]: continue
         if name not in settings['parameters'] or settings['parameters'][name] != parameters[name]:

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['CHANGES', 'FINISHED', 'LISTS', 'BUCKET_FILES', 'Version', 'Change', 'GrowthPolicy', 'find_version', 'check_files',
-           'write_version', 'read_version', 'compare_making', 'version_chain', 'read_chain']
+           'write_version', 'read_version', 'compare_making', 'version_chain', 'read_chain', 'chain_start',
+           'count_buckets']
 
 # %% ../nbs/01_versions.ipynb #d6f3d8bd
 import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 import instructgen
 from .locks import is_locked, read_holder
 from .records import canonical_json, check_types
-from .store import Run, RunSummary, hash_file, outputs_folder, read_manifest, read_run
+from .store import BUCKETS, Run, RunSummary, bucket_done, hash_file, outputs_folder, read_manifest, read_part, read_run
 
 # %% ../nbs/01_versions.ipynb #b1fc9dec
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,11 @@ class GrowthPolicy:
         went: int,    # sources whose examples the step would drop
         before: int,  # sources of the older version
         place: str,   # where the sources were looked for, for the message
+        what: str = 'sources',  # what they are
     ) -> None:        # ValueError if that is more than `most_gone` of them
         "Stop a step that would empty the dataset by mistake."
         if went <= self.most_gone * before + 1e-9: return
-        raise ValueError(f'{went} of {before} sources are gone from {place}: look whether the place is there and whole; if they are meant to go, '
+        raise ValueError(f'{went} of {before} {what} are gone from {place}: look whether the place is there and whole; if they are meant to go, '
                          f'set most_gone to {math.ceil(100 * went / before - 1e-9) / 100} or more, and if the place lists only what is new, set listing to new')
 
 # %% ../nbs/01_versions.ipynb #19201c53
@@ -240,3 +243,27 @@ def read_chain(
         if not settings.get('previous_manifest'): break
         place = Path(settings['parent'])
     return found
+
+# %% ../nbs/01_versions.ipynb #797c18a2
+def chain_start(
+    folder: str | Path,  # run folder
+) -> Path:               # itself if it did not grow from another
+    "The first version of a chain, as far back as it can be followed."
+    chain = read_chain(folder)
+    if not chain: return Path(folder).resolve()
+    first = read_run(chain[-1])
+    return Path(first['parent']) if first.get('previous_manifest') else chain[-1]  # a folder that is gone has a ledger beside it all the same
+
+# %% ../nbs/01_versions.ipynb #7579d06b
+def count_buckets(
+    folder: str | Path,          # run folder, all of its buckets written
+    previous: str | Path = '',   # of the version before, '' for a first version
+) -> dict[str, int]:             # buckets_linked, buckets_written, bytes_linked, bytes_written
+    "What a version has in common with the one before, and what it wrote."
+    counts: Counter = Counter()
+    for bucket in range(BUCKETS):
+        if not (head := read_part(folder, bucket)): continue
+        how = 'linked' if previous and bucket_done(previous, bucket, head['key']) else 'written'
+        counts[f'buckets_{how}'] += 1
+        counts[f'bytes_{how}'] += head['bytes'] + Path(folder, 'parts', f'{bucket:02d}.jsonl').stat().st_size
+    return {f'{what}_{how}': counts[f'{what}_{how}'] for what in ('buckets', 'bytes') for how in ('linked', 'written')}

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from instructgen.bonito.config import BonitoConfig, gather_contexts
-from instructgen.bonito.dataset import build_bonito, read_generations
+from instructgen.bonito.checks import read_generations
+from instructgen.bonito.dataset import build_bonito
 from instructgen.bonito.tables import check_funnel
 from instructgen.records import Context, Rejected
 from instructgen.report import report_path, run_report

@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 
 from hub_server import HubServer, repository
-from instructgen.bonito.config import BonitoConfig, gather_contexts
-from instructgen.bonito.dataset import build_bonito, read_generations
-from instructgen.bonito.growth import TextPlan, compare_texts, count_changes, find_refusals, plan_texts, read_texts, standing_examples, standing_tasks, text_making, text_origin
+from instructgen.bonito.checks import read_generations
+from instructgen.bonito.config import BonitoConfig, gather_contexts, text_making
+from instructgen.bonito.dataset import build_bonito
+from instructgen.bonito.growth import TextPlan, compare_texts, count_changes, find_refusals, plan_texts, read_texts, settle_texts, standing_examples, standing_tasks
 from instructgen.bonito.tables import check_funnel
+from instructgen.chunks import text_origin
+from instructgen.drop import drop_sources
 from instructgen.llm import open_llm
 from instructgen.records import Context, Example, Rejected
+from instructgen.report import run_report
 from instructgen.run_tables import read_examples, read_lines
 from instructgen.store import open_run, read_manifest, read_part
+from instructgen.versions import GrowthPolicy, read_version
 from test_bonito_end_to_end import Writer, content
 from test_documents import story
 
@@ -41,20 +46,24 @@ def write_document(folder: Path, number: int, ending: str = '', first: int = 0) 
 def settings(archive: Path, **more) -> BonitoConfig: return BonitoConfig(**{'contexts': str(archive), 'license': 'own', 'max_chars': 500, **more})
 
 
-def build(folder: Path, config: BonitoConfig, texts: tuple | None = None, status: str = 'complete') -> dict:
+def build(folder: Path, config: BonitoConfig, plan: TextPlan | None = None, status: str = 'complete') -> dict:
     "A run without its report: over all texts, or over those of a plan."
-    contexts, refused, standing = texts or (*gather_contexts(config)[:2], ())
-    with open_run('bonito_data', {}, out=folder) as run:
-        counts = build_bonito(run, config, contexts, refused, answered=standing)
+    contexts, refused = (plan.contexts, plan.refused) if plan else gather_contexts(config)[:2]
+    with open_run('bonito_data', {}, out=folder, previous=plan.previous.folder if plan else '') as run:
+        counts = build_bonito(run, config, contexts, refused, plan=plan)
         run.finish({name: counts[name] for name in ('asked', 'examples')}, status)
     check_funnel(folder, counts)
     return counts
 
 
+def plan_step(before: Path, config: BonitoConfig, gathered: tuple = (), **policy) -> TextPlan:
+    contexts, refused, lengths, *_ = gathered or gather_contexts(config, empty=True)
+    return plan_texts(contexts, refused, lengths, config, read_version(before), GrowthPolicy(**policy))
+
+
 def grow(before: Path, folder: Path, config: BonitoConfig, **policy) -> tuple[dict, TextPlan]:
-    contexts, refused, lengths, _ = gather_contexts(config, empty=True)
-    plan = plan_texts(read_texts(before), config, contexts, refused, lengths, **policy)
-    return build(folder, config, (plan.contexts, refused, plan.standing)), plan
+    plan = plan_step(before, config, **policy)
+    return build(folder, config, plan), plan
 
 
 def told(plan: TextPlan) -> dict[str, str]: return {change.name.partition('/')[2] or change.name: change.what for change in plan.changes if change.what != 'unchanged'}
@@ -125,7 +134,7 @@ def test_every_kind_of_change(archive, tmp_path):
 
 def test_another_licence_is_a_change(archive, tmp_path):
     build(tmp_path/'v1', settings(archive))
-    plan = plan_texts(read_texts(tmp_path/'v1'), settings(archive), gather_contexts(settings(archive, license='cc-by-4.0'))[0])
+    plan = plan_step(tmp_path/'v1', settings(archive), gather_contexts(settings(archive, license='cc-by-4.0')))
     assert {change.what for change in plan.changes} == {'changed'} and {change.why for change in plan.changes} == {'licence own -> cc-by-4.0'}
     assert {row.license for row in standing_examples(read_texts(tmp_path/'v1'), plan.contexts)} == {'cc-by-4.0'}
 
@@ -230,10 +239,8 @@ def test_a_step_that_would_lose_most_documents_stops(archive, tmp_path):
     config = settings(archive)
     build(tmp_path/'v1', config)
     for number in range(7): (archive/f'd{number:02}.md').unlink()
-    with pytest.raises(ValueError, match=r'7 of 12 documents of .*v1 are gone, such as archive/d00.md: .* listing new'): grow(tmp_path/'v1', tmp_path/'v2', config)
+    with pytest.raises(ValueError, match=r'7 of 12 documents are gone from .*archive: .* set listing to new'): grow(tmp_path/'v1', tmp_path/'v2', config)
     assert len(told(grow(tmp_path/'v1', tmp_path/'v2', config, most_gone=.6)[1])) == 7
-    for wrong in ({'listing': 'some'}, {'gone': 'hide'}):
-        with pytest.raises(ValueError, match='want all or new, and drop or keep'): plan_texts(read_texts(tmp_path/'v1'), config, (), **wrong)
 
 
 def test_what_was_read_and_not_taken_is_not_gone(archive, tmp_path):
@@ -248,7 +255,7 @@ def test_what_was_read_and_not_taken_is_not_gone(archive, tmp_path):
     build(tmp_path/'few', few)
     write_document(archive, 50)
     contexts, refused, lengths, _ = gather_contexts(few)
-    plan = plan_texts(read_texts(tmp_path/'few'), few, contexts, refused, lengths, gone='keep')
+    plan = plan_step(tmp_path/'few', few, (contexts, refused, lengths), gone='keep')
     assert len(plan.contexts) == 6 and set(told(plan).values()) <= {'came', 'went'} and set(contexts) == set(plan.contexts)
     assert all(change.why for change in plan.changes if change.what == 'went')
 
@@ -259,7 +266,7 @@ def test_trouble_is_no_reason_to_drop_a_document(archive, tmp_path, rule, gone, 
     build(tmp_path/'v1', config)
     (archive/'d02.md').unlink()
     contexts, refused, lengths, _ = gather_contexts(config)
-    plan = plan_texts(read_texts(tmp_path/'v1'), config, contexts, [*refused, Rejected('source', 'd02.md', rule, 'why', str(archive/'d02.md'))], lengths, gone=gone)
+    plan = plan_step(tmp_path/'v1', config, (contexts, [*refused, Rejected('source', 'd02.md', rule, 'why', str(archive/'d02.md'))], lengths), gone=gone)
     assert told(plan) == {'d02.md': what} and rule in next(change.why for change in plan.changes if change.what == what)
 
 
@@ -269,6 +276,84 @@ def test_a_folder_that_cannot_be_entered_and_a_name_that_two_places_have():
     assert set(find_refusals(pieces, [Rejected('source', 'out/1.md', 'empty', '', '/data/office/out/1.md')])) == {'office/out/1.md'}
     parts = [Rejected('context', 'out/1.md', 'too_short', '', '/x/home/out/1.md'), Rejected('source', 'out/1.md', 'broken_file', '', '/x/home/out/1.md')]
     assert [drop.rule for drop in find_refusals(pieces[:3], parts)['home/out/1.md']] == ['broken_file', 'too_short']
+
+
+# ---- the step as a whole
+
+def test_a_document_that_waits(archive, tmp_path):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        build(tmp_path/'v1', config)
+        write_document(archive, 1, ' Nothing more was heard of it.')
+        write_document(archive, 30)
+        counts, plan = grow(tmp_path/'v1', tmp_path/'v2', replace(config, budget_calls=2))
+        changes = {change.name.partition('/')[2]: change for change in settle_texts(plan, tmp_path/'v2')}
+        waiting = {name: change.why for name, change in changes.items() if change.what == 'waiting'}
+        assert counts['pending'] == 2 and counts['growth']['waiting'] == len(waiting) > 0 and counts['growth']['new_prompts'] == 2
+        assert all('wait for their answers' in why for why in waiting.values()) and sum(int(why.split(' tasks')[0].split()[-1]) for why in waiting.values()) == 2
+        sent = sum(server.counts.requests.values())
+        plan = plan_step(tmp_path/'v2', config)
+        assert {context.document for context in plan.asked} == set(waiting)
+        counts = build(tmp_path/'v3', config, plan)
+        assert (counts['growth']['new_prompts'], counts['growth']['waiting'], sum(server.counts.requests.values()) - sent) == (2, 0, 2)
+        build(tmp_path/'full', config)
+    assert content(tmp_path/'v3') == content(tmp_path/'full')
+
+
+def test_what_is_as_it_was_is_linked(archive, tmp_path):
+    build(tmp_path/'v1', settings(archive))
+    write_document(archive, 5, ' A sentence that the keeper added in the spring of that year.')
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', settings(archive))
+    assert counts['growth']['buckets_written'] == counts['buckets_written'] == 1 and counts['growth']['buckets_linked'] == len(keys(tmp_path/'v2')) - 1
+    same = [path for path in (tmp_path/'v2'/'parts').iterdir() if path.samefile(tmp_path/'v1'/'parts'/path.name)]
+    assert len(same) == counts['growth']['buckets_linked'] and counts['growth']['bytes_linked'] > counts['growth']['bytes_written'] > 0
+
+
+def test_a_document_that_was_taken_out_stays_out(archive, tmp_path):
+    config = settings(archive)
+    (archive/'letters').mkdir()
+    for number in (50, 51): write_document(archive/'letters', number)
+    build(tmp_path/'v1', config)
+    drop_sources(tmp_path/'v1', ['archive/letters', 'archive/d03.md'], tmp_path/'v2', keep_answers=True)
+    write_document(archive/'letters', 52)  # another one in a folder that was taken out
+    write_document(archive, 40)
+    counts, plan = grow(tmp_path/'v2', tmp_path/'v3', config)
+    assert told(plan) == {'d40.md': 'came'} and {drop.id for drop in read_lines(tmp_path/'v3', Rejected) if drop.rule == 'dropped'} == {'archive/d03.md', *(f'archive/letters/d{number}.md' for number in (50, 51, 52))}
+    assert not {'d03.md', 'letters/d50.md'} & {row.url.partition('#')[0] for row in rows(tmp_path/'v3').values()}
+    assert read_version(tmp_path/'v3').dropped == read_version(tmp_path/'v2').dropped
+
+
+def test_other_rules_are_refused_before_anything_is_asked(archive, tmp_path):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        build(tmp_path/'v1', config)
+        sent = sum(server.counts.requests.values())
+        write_document(archive, 30)
+        for more, message in (({'temperature': .2}, 'temperature 0.5.*temperature 0.2'), ({'task_types': 'nli'}, 'task_types'), ({'confirm': 'rules'}, 'confirm')):
+            with pytest.raises(ValueError, match=message): grow(tmp_path/'v1', tmp_path/f'other {next(iter(more))}', replace(config, **more))
+        assert sum(server.counts.requests.values()) == sent
+
+
+def test_the_report_of_a_step(archive, tmp_path):
+    more = {'contexts': str(archive), 'license': 'own', 'max_chars': 500}
+    first, folder = tmp_path/'runs'/'one', tmp_path/'runs'/'two'
+    run_report('bonito_data', out=str(first), **more)
+    before = {path: path.read_bytes() for path in first.rglob('*') if path.is_file()}
+    write_document(archive, 1, ' Another ending of the first year.')
+    (archive/'d02.md').unlink()
+    write_document(archive, 20)
+    run_report('bonito_data', out=str(folder), previous=str(tmp_path/'runs'), gone='keep', **more)
+    manifest, page = read_manifest(folder), (folder/'report.html').read_text()
+    assert manifest['parent'] == str(first) and manifest['growth'] == json.loads((folder/'version.json').read_text())['growth']
+    assert {what: manifest['growth'][what] for what in ('came', 'changed', 'unchanged', 'kept', 'new_prompts')} == {'came': 1, 'changed': 1, 'unchanged': 10, 'kept': 1, 'new_prompts': 4}
+    assert 'no longer there' in page and '1 documents are kept' in page
+    table = [line.split(',')[:2] for line in (folder/'tables'/'growth.csv').read_text().splitlines()]
+    assert table[1:4] == [['archive/d20.md', 'came'], ['archive/d01.md', 'changed'], ['archive/d02.md', 'kept']] and {what for _, what in table[4:]} == {'unchanged'}
+    assert {path: path.read_bytes() for path in first.rglob('*') if path.is_file() and not path.name.startswith('.')} == {path: data for path, data in before.items() if not path.name.startswith('.')}
+    (folder/'manifest.json').unlink()  # as if it had been killed at the end
+    made = content(folder)
+    run_report('bonito_data', out=str(folder), resume=True)
+    assert content(folder) == made and read_manifest(folder)['growth'] == manifest['growth'] and read_manifest(folder)['buckets_written'] == 0
 
 
 # ---- the hub
@@ -296,7 +381,7 @@ def test_texts_of_the_hub_are_pinned_and_a_dataset_counts_as_one(tmp_path, monke
         assert {entry['revision'] for entry in json.loads((tmp_path/'v1'/'hub_sources.json').read_text())['sources']} == {'a' * 40}
         del repositories['me/tales']
         now, refused, lengths, _ = gather_contexts(config, tmp_path)
-        plan = plan_texts(read_texts(tmp_path/'v1'), config, now, refused, lengths)
+        plan = plan_step(tmp_path/'v1', config, (now, refused, lengths))
         assert told(plan) == {'news:default:train': 'changed', 'more:default:train': 'came', 'tales:default:train': 'went'}
         assert next(change.why for change in plan.changes if change.what == 'changed') == f'revision {"a" * 40} -> {"c" * 40}' and text_origin(now[0]) == 'me/more:default:train'
         with pytest.raises(ValueError, match='give another path'): gather_contexts(replace(config, contexts='hub:me/news'), tmp_path)

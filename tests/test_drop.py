@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instructgen import drop as drop_module
-from instructgen.bonito.config import BonitoConfig, gather_contexts, open_confirmer
-from instructgen.bonito.dataset import build_bonito, read_generations
-from instructgen.bonito.growth import text_making, text_origin
+from instructgen.bonito.checks import read_generations
+from instructgen.bonito.config import BonitoConfig, gather_contexts
+from instructgen.bonito.dataset import build_bonito
 from instructgen.bonito.tables import check_funnel as check_texts
+from instructgen.chunks import text_origin
+from instructgen.cli import main
 from instructgen.drop import drop_sources, find_leaving, match_sources
 from instructgen.dynosaur.config import DatasetConfig, gather_sources
 from instructgen.dynosaur.dataset import build_dataset
@@ -24,6 +26,7 @@ from instructgen.dynosaur.tables import check_funnel, source_table
 from instructgen.ledger import Ledger
 from instructgen.locks import GROWING, LOCKED
 from instructgen.records import CONSTANT_COLUMNS, Context, Rejected, SourceCard, Task, to_json
+from instructgen.report import run_report
 from instructgen.run_llm import open_model
 from instructgen.run_tables import read_examples, read_lines
 from instructgen.sources import demo_folder, forget_remote
@@ -372,9 +375,6 @@ def make_texts(folder: Path, config: BonitoConfig) -> dict:
     with open_run('bonito_data', asdict(config), out=folder) as run, open_model(config, folder) as llm:
         contexts, refused = gather_contexts(config)[:2]
         counts = build_bonito(run, config, contexts, refused, llm)
-        confirm = open_confirmer(config, llm, folder)
-        if not (run.folder/'version.json').exists(): write_version(run, 'bonito', text_making(config, llm, confirm and confirm[0]), None, {}, {})
-        if confirm and confirm[0] is not llm: confirm[0].close()
         run.finish({name: value for name, value in counts.items() if isinstance(value, int)}, 'stopped' if counts['stopped'] else 'complete')
     return counts
 
@@ -456,3 +456,24 @@ def test_every_question_about_a_document_is_found(tmp_path, named, more):
         with Ledger(tmp_path/'outputs'/'llm.sqlite') as ledger: ledger.database.execute("UPDATE answers SET about = ''")
     _, went = drop_sources(tmp_path/'v1', ['files/inner/d1.txt'], tmp_path/'v2')
     assert went['answers'] == len(own) and [key for key, _ in answers(tmp_path/'outputs')] == [key for key, about in kept if about != 'files/inner/d1.txt']
+
+
+# ---- the command, and reports in such a folder
+
+def test_the_command(v1, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended: main(['drop', str(v1), '--source', 'museum_notes_that_are_not_there', '--out', str(tmp_path/'none')])
+    assert ended.value.code == 1 and 'has no source' in capsys.readouterr().err
+    name = read_lines(v1, SourceCard)[0].name
+    with pytest.raises(SystemExit) as ended: main(['drop', str(v1), '-s', name, '--out', str(tmp_path/'v2')])
+    told = capsys.readouterr()
+    assert ended.value.code == 0 and 'taken out:  1 sources, ' in told.out and f'run folder: {tmp_path/"v2"}' in told.out and str(v1) in told.err
+    with pytest.raises(SystemExit): main(['runs', str(tmp_path)])
+    assert f'  after {v1.name}: 1 went' in capsys.readouterr().out
+
+
+def test_a_report_does_not_go_on_in_a_folder_without_a_source(v1, tmp_path):
+    name = read_lines(v1, SourceCard)[0].name
+    drop_sources(v1, [name], tmp_path/'v2')
+    before = state(tmp_path/'v2')
+    with pytest.raises(ValueError, match=f'from which {name} was taken out'): run_report('dynosaur_data', out=str(tmp_path/'v2'), resume=True)
+    assert state(tmp_path/'v2') == before

@@ -15,7 +15,7 @@ import instructgen
 from instructgen.dynosaur import dataset as dataset_module
 from instructgen.dynosaur.config import DatasetConfig, gather_sources
 from instructgen.dynosaur.dataset import build_dataset, estimate_dataset
-from instructgen.dynosaur.growth import chain_start, plan_growth, read_entries, settle_changes
+from instructgen.dynosaur.growth import plan_growth, read_entries, settle_changes
 from instructgen.dynosaur.prompts import load_prompts
 from instructgen.dynosaur.tables import check_funnel
 from instructgen.locks import GROWING, LOCKED
@@ -24,7 +24,7 @@ from instructgen.report import run_report
 from instructgen.run_llm import open_model
 from instructgen.sources import demo_folder
 from instructgen.store import bucket_of, bucket_path, open_run, read_dataset, read_manifest
-from instructgen.versions import GrowthPolicy, read_version
+from instructgen.versions import GrowthPolicy, chain_start, read_version
 from hub_server import HubServer, repository
 from llm_server import LLMServer
 

@@ -711,6 +711,17 @@ def test_a_page_that_fails_in_the_middle_loses_and_doubles_nothing(hub):
     assert found + [entry.id for entry in turns] == ['me/script', 'me/late', 'me/plain', 'me/configs']
 
 
+def test_a_missing_repository_is_a_named_reject_of_a_pinned_list_too(hub, tmp_path):
+    spec = pin_sources('hub:me/plain,hub:me/nothing', tmp_path/'sources.json')
+    assert read_list(tmp_path/'sources.json') == [Pinned('me/plain', 'a' * 40), Pinned('me/nothing')]
+    found = {getattr(card, 'rule', ''): getattr(card, 'id', '') for card in find_sources(spec, ANY)}
+    assert found == {'': '', 'not_found': 'me/nothing'}
+    hub.failures = [('^/api/datasets/me/plain', 500, {})] * 20
+    with pytest.raises(OSError): pin_sources('hub:me/plain', tmp_path/'other.json')  # a hub in trouble says nothing about what is there
+    hub.failures = []
+    assert not (tmp_path/'other.json').exists()
+
+
 def test_a_saved_list_is_used_again_without_asking(hub, tmp_path):
     path = tmp_path / 'sources.json'
     spec = pin_sources('demo,hub:?language=en&sort=downloads&limit=3,hub:me/configs:two', path)

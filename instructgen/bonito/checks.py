@@ -6,17 +6,18 @@
 __all__ = ['LONGEST', 'CHECKS', 'REASONS', 'GENERATION_RULES', 'Candidate', 'lacks_context', 'leaves_marks', 'repeats_context',
            'plain', 'stands_in', 'is_no_span', 'listed_options', 'option_number', 'is_no_option', 'is_no_label',
            'is_wrong_type', 'content_words', 'own_words', 'ignores_context', 'gives_answer', 'has_foreign_names',
-           'is_loop', 'failed_checks', 'explain_reason', 'Generation', 'GenerationRules', 'token_f1', 'named_option',
-           'answers_agree']
+           'is_loop', 'failed_checks', 'explain_reason', 'Generation', 'read_generations', 'GenerationRules',
+           'token_f1', 'named_option', 'answers_agree']
 
 # %% ../../nbs/22_bonito.checks.ipynb #d4fb3b93
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .format import ANY_PLACEHOLDER, TaskType
-from ..records import check_types
+from ..records import check_types, read_records
 from ..text import STOP_WORDS, words
 
 # %% ../../nbs/22_bonito.checks.ipynb #02cf235e
@@ -270,6 +271,13 @@ class Generation:
     def kept(self) -> bool:  # no reason against it
         "Whether it became an example."
         return not self.reason
+
+# %% ../../nbs/22_bonito.checks.ipynb #90c2f4db
+def read_generations(
+    folder: str | Path,      # run folder
+) -> list[Generation]:       # in the order of the file; [] if there is none
+    "Every generation of a run with its raw text."
+    return read_records(Path(folder, 'generations.jsonl'), Generation)
 
 # %% ../../nbs/22_bonito.checks.ipynb #6646d809
 @dataclass(frozen=True, slots=True)

@@ -4,26 +4,25 @@
 
 # %% auto #0
 __all__ = ['choose_form', 'check_together', 'BonitoConfig', 'gather_contexts', 'open_confirmer', 'unwritten_types', 'text_notice',
-           'estimate_bonito']
+           'text_making']
 
 # %% ../../nbs/24_bonito.config.ipynb #7d986657
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .asking import FORMS, Asking, plan_slots, read_weights, task_request
+from .asking import FORMS, Asking, read_weights
 from .checks import GENERATION_RULES, GenerationRules
 from .format import TaskType, load_task_types
-from .generate import refuse_contexts
 from .rules import RULE_TYPES
 from ..contexts import CONTEXT_RULES, read_contexts, sample_contexts
 from ..hub import is_remote, pin_sources
-from ..llm import KeptLLM, Sampling, estimate
+from ..llm import LLM, KeptLLM, Sampling
 from ..prompts import NOTE
-from ..records import Context, Rejected, comma_list, from_parameters
+from ..records import Context, Rejected, comma_list, content_hash
 from ..run_llm import open_model
 from ..sources import Policy
 from ..store import outputs_folder
@@ -172,28 +171,24 @@ def text_notice(
 ) -> str:                         # '' if nothing leaves this machine
     "Which endpoint will get which texts."
     endpoint = llm.describe()
-    if not endpoint['leaves_machine']: return ''
+    if not contexts or not endpoint['leaves_machine']: return ''
     places = Counter(context.document or context.source for context in contexts)
     shown = ', '.join(f'{name} ({number})' for name, number in places.most_common(20))
     key = f" The key is that of {endpoint['key_from']}." if endpoint['key_from'] else ' No key is sent.'
     return f"To {endpoint['url']} will be sent {len(contexts):,} texts, word for word, from {shown}{' and more' if len(places) > 20 else ''}.{key}"
 
 # %% ../../nbs/24_bonito.config.ipynb #190aabf7
-def estimate_bonito(
-    parameters: dict[str, Any],  # of the report
-) -> dict[str, Any]:             # label -> value
-    "Calls, tokens, money and ledger hits that a run would need."
-    config = from_parameters(BonitoConfig, parameters)
-    contexts, refused, *_ = gather_contexts(config)
-    usable, more = refuse_contexts(contexts, config.rule_set)
-    slots = plan_slots(usable, read_weights(config.task_types, config.types), config.draws, config.seed)
-    sampling = Sampling(config.max_tokens, config.temperature, config.top_p, (), config.seed)
-    with open_model(replace(config, budget_calls=None, budget_tokens=None, budget_money=None), parameters.get('out', '')) as llm:
-        needed = estimate(llm, (task_request(slot, config.asking.form, slot.draw) for slot in slots), sampling)
-    known = {'texts': len(usable), 'texts dropped': sum(drop.count for drop in (*refused, *more)), 'tasks asked for': len(slots)}
-    if config.llm.partition(':')[0] in ('rules', 'recorded'): return {**known, 'calls to send': 0, 'answers by rule or record': needed.calls + needed.hits, 'money': 'none'}
-    if config.llm.partition(':')[0] in ('local', 'vllm'): money = 'none, it runs on this machine'
-    else: money = 'unknown: give price_in and price_out' if needed.money is None else f'${needed.money:.4f} at most'
-    extra = ', '.join(name for name, on in (('the second step', config.two_step), ('retries', config.retries), ('the second pass', config.confirm)) if on)
-    return {**known, 'calls to send': needed.calls, 'answers in the ledger': needed.hits, 'prompt tokens': needed.prompt_tokens,
-            'answer tokens at most': needed.completion_tokens, 'money': money, **({'not counted': extra} if extra else {})}
+def text_making(
+    config: BonitoConfig,                      # of the run
+    llm: LLM,                                  # the generator
+    confirm: LLM | None = None,                # who answers again
+    memorised: frozenset[str] = frozenset(),   # from `read_memorised`
+) -> dict[str, Any]:                           # name -> value that fits in JSON; equal for runs that ask the same
+    "All that decides what is asked about a text and what is kept, besides the text."
+    def named(spec: str, model: LLM) -> str: return spec if spec.partition(':')[0] in ('rules', 'recorded') else model.fingerprint
+    kinds = read_weights(config.task_types, config.types)
+    plain = ('languages', 'license', 'column', 'split', 'limit', 'min_chars', 'max_chars', 'overlap', 'draws', 'retries', 'two_step', 'temperature', 'top_p', 'max_tokens', 'seed')
+    second = 'self' if config.confirm == 'self' else named(config.confirm, confirm) if confirm else ''
+    return {'rules': f'{config.rules}:{content_hash(asdict(config.rule_set), 8)}', 'form': config.asking.form, **{name: getattr(config, name) for name in plain},
+            'task_types': f'{config.task_types}:{content_hash([[asdict(kind), weight] for kind, weight in kinds.items()], 8)}',
+            'memorised': content_hash(sorted(memorised), 8) if memorised else '', 'confirm': second, 'llm': named(config.llm, llm)}

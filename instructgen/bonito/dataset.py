@@ -4,27 +4,30 @@
 
 # %% auto #0
 __all__ = ['TextBucket', 'sort_texts', 'make_text_bucket', 'read_instructions', 'read_memorised', 'AnsweredFirst',
-           'training_instructions', 'build_bonito', 'read_generations']
+           'training_instructions', 'build_bonito', 'estimate_bonito']
 
 # %% ../../nbs/24_bonito.dataset.ipynb #5841be03
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from .asking import read_weights
-from .checks import Generation
-from .config import BonitoConfig, open_confirmer
-from .generate import Generated, generate_examples, own_instructions
+import instructgen
+from .asking import plan_slots, read_weights, task_request
+from .config import BonitoConfig, gather_contexts, open_confirmer, text_making
+from .generate import Generated, generate_examples, own_instructions, refuse_contexts
+from .growth import TextPlan, count_texts, plan_texts, settle_texts
 from ..chunks import document_key
-from ..llm import LLM, Completion, KeptLLM, Request, Sampling
-from ..records import EXAMPLE_SCHEMA, Context, Example, Rejected, content_hash, read_records, to_json
+from ..llm import LLM, Completion, KeptLLM, Request, Sampling, estimate
+from ..records import EXAMPLE_SCHEMA, Context, Example, Rejected, content_hash, from_parameters, to_json
 from ..run_llm import open_model
 from ..run_tables import read_examples
-from ..store import Run, bucket_done, bucket_of, merge_parts, write_bucket, write_part
+from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, write_bucket, write_part
+from ..versions import GrowthPolicy, chain_start, compare_making, find_version, read_version, write_version
 
 # %% ../../nbs/24_bonito.dataset.ipynb #5e33f5bd
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class TextBucket:
     @property
     def key(self) -> str:  # 16 hex digits
         "Hash of all that the bucket holds."
-        return content_hash([[to_json(example) for example in self.examples], [to_json(drop) for drop in self.rejected]])
+        return content_hash([[to_json(example) for example in self.examples], [to_json(drop) for drop in self.rejected], instructgen.__version__])
 
 # %% ../../nbs/24_bonito.dataset.ipynb #ac5df72b
 def sort_texts(
@@ -55,16 +58,18 @@ def sort_texts(
 
 # %% ../../nbs/24_bonito.dataset.ipynb #62d7d6d3
 def make_text_bucket(
-    bucket: TextBucket,    # examples and drops
-    folder: str | Path,    # run folder
-) -> bool:                 # False if it was there already
+    bucket: TextBucket,         # examples and drops
+    folder: str | Path,         # run folder
+    previous: str | Path = '',  # of the version before, '' for none
+) -> str:                       # 'there' already, 'linked' from the version before, or 'written'
     "Write the examples and drops of one bucket."
-    if bucket_done(folder, bucket.number, bucket.key): return False
+    if bucket_done(folder, bucket.number, bucket.key): return 'there'
+    if previous and link_bucket(previous, folder, bucket.number, bucket.key): return 'linked'
     write_bucket(folder, bucket.number, pa.Table.from_pylist([asdict(example) for example in bucket.examples], EXAMPLE_SCHEMA))
     drops: dict[str, list[Rejected]] = {}
     for drop in bucket.rejected: drops.setdefault(drop.id, []).append(drop)
     write_part(folder, bucket.number, bucket.key, {id: ([], found) for id, found in drops.items()}, examples=len(bucket.examples))
-    return True
+    return 'written'
 
 # %% ../../nbs/24_bonito.dataset.ipynb #e9a85599
 def read_instructions(
@@ -116,16 +121,19 @@ def build_bonito(
     refused: Sequence[Rejected] = (),       # from `gather_contexts`
     llm: KeptLLM | None = None,             # with the budget of the whole run; None opens the configuration's
     memorised: frozenset[str] | None = None,  # from `own_instructions`; None reads them from `config.ctga`
-    answered: Collection[str] = (),         # ids of tasks that an earlier version has answers to: they are asked first
-) -> dict[str, Any]:                        # counts for the manifest, with 'llm' and 'stopped'
+    plan: TextPlan | None = None,           # of the same texts and refusals, from `plan_texts`; None for the first version of a dataset
+) -> dict[str, Any]:                        # counts for the manifest, with 'llm', 'stopped', and 'growth' as `count_texts` has it; ValueError if the version before was made by other rules
     "Generate tasks on texts and write the dataset of a run."
     if memorised is None: memorised = read_memorised(config.ctga)
-    def ordered(llm: LLM) -> LLM: return AnsweredFirst(llm, answered) if answered else llm
+    plan, place = plan or plan_texts(contexts, refused, (), config), chain_start(run.folder)
+    def ordered(llm: LLM) -> LLM: return AnsweredFirst(llm, plan.standing) if plan.standing else llm
     with ExitStack() as stack:
-        model = llm or stack.enter_context(open_model(config, run.folder))
-        confirm = open_confirmer(config, model, run.folder)
+        model = llm or stack.enter_context(open_model(config, place))
+        confirm = open_confirmer(config, model, place)
         if confirm and confirm[0] is not model: stack.callback(confirm[0].close)
         again = (ordered(confirm[0]), confirm[1]) if confirm else None
+        making = text_making(config, model, confirm and confirm[0], memorised)
+        if plan.previous: compare_making(plan.previous, making)
         made = generate_examples(contexts, ordered(model), read_weights(config.task_types, config.types), config.draws, config.asking, config.rule_set, again, memorised)
         used = asdict(model.statistics())
         if confirm and confirm[0] is not model: used['confirm'] = asdict(confirm[0].statistics())
@@ -133,18 +141,36 @@ def build_bonito(
     run.write_text('contexts.jsonl', ''.join(to_json(context) + '\n' for context in contexts))
     run.write_text('generations.jsonl', ''.join(to_json(done) + '\n' for done in made.generations))
     buckets = sort_texts(made, refused, contexts)
-    written = [make_text_bucket(bucket, run.folder) for bucket in buckets]
+    written = [make_text_bucket(bucket, run.folder, plan.previous.folder if plan.previous else '') for bucket in buckets]
     lines = merge_parts(run.folder, [bucket.number for bucket in buckets])
     Path(run.folder, 'tasks.jsonl').unlink()  # here every example has an instruction of its own
+    growth = count_texts(plan, settle_texts(plan, run.folder, config.draws), run.folder)
+    write_version(run, 'bonito', making, plan.previous, growth, {})
     parsed = sum(bool(done.instruction or done.answer) for done in made.generations)
     failed = sum(done.reason.startswith('call_') for done in made.generations)
     return {'contexts': len(places), 'contexts_refused': sum(drop.count for drop in (*refused, *made.rejected) if drop.kind not in ('answer', 'call')), 'asked': len(made.generations) + made.pending,
             'pending': made.pending, 'calls_failed': failed, 'generated': len(made.generations) - failed, 'parsed': parsed, 'examples': len(made.examples),
-            'rejected_lines': lines['rejected'], 'llm': used, 'stopped': made.stopped, 'buckets_written': sum(written)}
+            'rejected_lines': lines['rejected'], 'llm': used, 'stopped': made.stopped, 'growth': growth, 'buckets_written': written.count('written')}
 
-# %% ../../nbs/24_bonito.dataset.ipynb #3cea8606
-def read_generations(
-    folder: str | Path,      # run folder
-) -> list[Generation]:       # in the order of the file; [] if there is none
-    "Every generation of a run with its raw text."
-    return read_records(Path(folder, 'generations.jsonl'), Generation)
+# %% ../../nbs/24_bonito.dataset.ipynb #6da14540
+def estimate_bonito(
+    parameters: dict[str, Any],  # of the report
+) -> dict[str, Any]:             # label -> value
+    "Calls, tokens, money and ledger hits that a run would need."
+    config, before = from_parameters(BonitoConfig, parameters), find_version(parameters['previous'], 'bonito_data') if parameters.get('previous') else None
+    texts, drops, lengths, _ = gather_contexts(config, empty=bool(before))
+    plan = plan_texts(texts, drops, lengths, config, read_version(before) if before else None, from_parameters(GrowthPolicy, parameters))
+    usable, more = refuse_contexts(plan.contexts, config.rule_set)
+    slots = plan_slots(usable, read_weights(config.task_types, config.types), config.draws, config.seed)
+    sampling = Sampling(config.max_tokens, config.temperature, config.top_p, (), config.seed)
+    with open_model(replace(config, budget_calls=None, budget_tokens=None, budget_money=None), chain_start(before) if before else parameters.get('out', '')) as llm:
+        needed = estimate(llm, (task_request(slot, config.asking.form, slot.draw) for slot in slots), sampling)
+    whats = Counter(change.what for change in plan.changes)
+    known = {'texts': len(usable), 'texts dropped': sum(drop.count for drop in (*plan.refused, *more)), 'tasks asked for': len(slots),
+             **({'tasks that stand': len(plan.standing), 'documents': ', '.join(f'{number:,} {what}' for what, number in whats.items())} if before else {})}
+    if config.llm.partition(':')[0] in ('rules', 'recorded'): return {**known, 'calls to send': 0, 'answers by rule or record': needed.calls + needed.hits, 'money': 'none'}
+    if config.llm.partition(':')[0] in ('local', 'vllm'): money = 'none, it runs on this machine'
+    else: money = 'unknown: give price_in and price_out' if needed.money is None else f'${needed.money:.4f} at most'
+    extra = ', '.join(name for name, on in (('the second step', config.two_step), ('retries', config.retries), ('the second pass', config.confirm)) if on)
+    return {**known, 'calls to send': needed.calls, 'answers in the ledger': needed.hits, 'prompt tokens': needed.prompt_tokens,
+            'answer tokens at most': needed.completion_tokens, 'money': money, **({'not counted': extra} if extra else {})}

@@ -4,26 +4,22 @@
 
 # %% auto #0
 __all__ = ['TROUBLE', 'TextVersion', 'read_texts', 'standing_tasks', 'standing_examples', 'TextChange', 'find_refusals',
-           'compare_texts', 'count_changes', 'TextPlan', 'plan_texts', 'text_making']
+           'compare_texts', 'count_changes', 'TextPlan', 'refuse_dropped', 'plan_texts', 'settle_texts', 'count_texts']
 
 # %% ../../nbs/24_bonito.growth.ipynb #0e2f2e35
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from .asking import read_weights
-from .checks import Generation
+from .checks import Generation, read_generations
 from .config import BonitoConfig
-from .dataset import read_generations
-from ..chunks import text_origin
+from ..chunks import origin_names, text_origin
 from ..contexts import sample_contexts
-from ..llm import LLM
-from ..records import Context, Example, Rejected, check_types, content_hash
+from ..records import Context, Example, Rejected, check_types
 from ..run_tables import read_examples, read_lines
 from ..store import read_manifest, read_run
-from ..versions import FINISHED
+from ..versions import CHANGES, FINISHED, GrowthPolicy, Version, count_buckets
 
 # %% ../../nbs/24_bonito.growth.ipynb #381be92f
 @dataclass(frozen=True, slots=True)
@@ -68,23 +64,22 @@ def standing_examples(
             for row in rows for home in [homes[row.id]]]
 
 # %% ../../nbs/24_bonito.growth.ipynb #c546a035
-_CHANGES = ('came', 'changed', 'unchanged', 'went', 'kept')  # what can have become of a document
-
 @dataclass(frozen=True, slots=True)
 class TextChange:
     "What became of one document or dataset since an earlier run."
     name: str                 # from `text_origin`
-    what: str                 # came, changed, unchanged, went, or kept though it is gone
+    what: str                 # one of `CHANGES`: kept though it is gone, or waiting for answers, among others
     why: str = ''             # '' where there is nothing to say
     texts_before: int = 0     # of the earlier run
     examples_before: int = 0  # of the earlier run
     texts: int = 0            # now
     known: int = 0            # of these the earlier run had
     standing: int = 0         # examples of the earlier run on texts that are now of this document
+    examples: int = 0         # now, once the run is made
 
     def __post_init__(self):
         check_types(self)
-        if self.what not in _CHANGES: raise ValueError(f'what is {self.what!r}, want one of {", ".join(_CHANGES)}')
+        if self.what not in CHANGES: raise ValueError(f'what is {self.what!r}, want one of {", ".join(CHANGES)}')
 
 # %% ../../nbs/24_bonito.growth.ipynb #ca5f34a4
 def find_refusals(
@@ -142,12 +137,12 @@ def compare_texts(
 
 # %% ../../nbs/24_bonito.growth.ipynb #7848c052
 def count_changes(
-    changes: Iterable[TextChange],  # from `compare_texts` or `plan_texts`
+    changes: Iterable[TextChange],  # from `plan_texts` or `settle_texts`
 ) -> dict[str, int]:                # documents by what became of them; texts, and those that are new; examples that stand, and those of before
     "The numbers of a growth step."
     changes = list(changes)
     counts = Counter(change.what for change in changes)
-    return {**{what: counts[what] for what in _CHANGES}, 'texts': sum(change.texts for change in changes), 'texts_new': sum(change.texts - change.known for change in changes),
+    return {**{what: counts[what] for what in CHANGES}, 'texts': sum(change.texts for change in changes), 'texts_new': sum(change.texts - change.known for change in changes),
             'examples_before': sum(change.examples_before for change in changes), 'examples_standing': sum(change.standing for change in changes)}
 
 # %% ../../nbs/24_bonito.growth.ipynb #9e3b0918
@@ -157,13 +152,26 @@ TROUBLE = ('unreachable', 'unreadable', 'broken_file', 'parser_missing', 'encryp
 @dataclass(frozen=True, slots=True)
 class TextPlan:
     "The texts of the next version, and what became of those of the earlier one."
-    contexts: tuple[Context, ...]    # to be asked about: found now, then put back
-    changes: tuple[TextChange, ...]  # by name
-    standing: tuple[str, ...] = ()   # ids of tasks that need no call
-
-    def __post_init__(self): check_types(self)
+    contexts: tuple[Context, ...]       # of the dataset: found now, then put back
+    changes: tuple[TextChange, ...]     # by name
+    standing: tuple[str, ...] = ()      # ids of tasks that need no call
+    refused: tuple[Rejected, ...] = ()  # what is not used: found now, then of what was put back
+    previous: Version | None = None     # the version before, None for the first
+    asked: tuple[Context, ...] = ()     # those with a task that does not stand
 
 # %% ../../nbs/24_bonito.growth.ipynb #131729e5
+def refuse_dropped(
+    contexts: Iterable[Context],   # found now
+    dropped: Mapping[str, str],    # `Version.dropped`: name -> when
+) -> tuple[list[Context], list[Rejected]]:  # those that may be used; one line for each document or dataset that may not
+    "Leave out what was taken out of an earlier version."
+    kept, drops = [], {}
+    for context in contexts:
+        if named := sorted(origin_names(context) & dropped.keys()): drops.setdefault(text_origin(context), Rejected('source', text_origin(context), 'dropped', f'taken out on {dropped[named[0]]}'))
+        else: kept.append(context)
+    return kept, list(drops.values())
+
+# %% ../../nbs/24_bonito.growth.ipynb #1976c21a
 def _returns(drops: Sequence[Rejected], read: bool, listing: str, gone: str) -> tuple[str, str]:  # what becomes of a document without texts, and why; '' if it goes
     rule = next((drop.rule for drop in drops if drop.kind == 'source'), '')
     if rule in TROUBLE: return 'kept', rule
@@ -175,42 +183,63 @@ def _settled(change: TextChange, what: str, why: str) -> TextChange:  # with wha
     if what and change.texts: return replace(change, what=what, why=why)
     return replace(change, why=change.why or (why if not what else 'its texts stand elsewhere or were not drawn')) if change.what == 'went' else change
 
+def _earlier_drops(before: TextVersion, again: Sequence[Context], concerned: set[str], listing: str) -> list[Rejected]:  # what was not taken of documents that nobody looked at now
+    back, texts = set().union(*map(_called, again)), {context.id for context in before.contexts}
+    return [drop for drop in read_lines(before.folder, Rejected) if drop.kind in ('source', 'context') and drop.id not in texts and drop.id not in concerned and (listing == 'new' or drop.id in back)]
+
+def _called(context: Context) -> set[str]: return {context.document} if context.document else {context.source, f'{context.source}-{context.config}'}  # the names under which what is refused of it stands
+
 def plan_texts(
-    before: TextVersion,               # the earlier run
-    config: BonitoConfig,              # `limit`, `seed`
     contexts: Sequence[Context],       # from `gather_contexts`
-    refused: Sequence[Rejected] = (),  # from `gather_contexts`
-    lengths: Collection[str] = (),     # from `gather_contexts`: names of what was read
-    listing: str = 'all',              # 'all': the places name everything; 'new': they name what is new, the rest stays
-    gone: str = 'drop',                # documents that are gone or refused: 'drop' or 'keep' their examples
-    most_gone: float = .5,             # largest share of the earlier documents that may go
-) -> TextPlan:                         # ValueError if more would go
-    "What the next version asks about, and what became of the texts of the earlier one."
-    if listing not in ('all', 'new') or gone not in ('drop', 'keep'): raise ValueError(f'listing is {listing!r} and gone is {gone!r}, want all or new, and drop or keep')
+    refused: Sequence[Rejected],       # from `gather_contexts`
+    lengths: Collection[str],          # from `gather_contexts`: names of what was read
+    config: BonitoConfig,              # of the run: `limit`, `seed`
+    previous: Version | None = None,   # from `read_version`; None: everything is new
+    policy: GrowthPolicy = GrowthPolicy(),  # what happens to documents that are gone
+) -> TextPlan:                         # ValueError if too much would go
+    "What the next version asks about, and what became of the texts of the one before."
+    if previous is None: return TextPlan(tuple(contexts), tuple(compare_texts(TextVersion('', (), ()), contexts)), (), tuple(refused), None, tuple(contexts))
+    before, (contexts, dropped) = read_texts(previous.folder), refuse_dropped(contexts, previous.dropped)
+    refused = [*refused, *dropped]
     old, refusals = dict.fromkeys(map(text_origin, before.contexts)), find_refusals(before.contexts, refused)
     there, known = set(map(text_origin, contexts)), {context.id for context in contexts}
     read = {part for key in lengths for part in (key, key.rpartition(':')[0])} | {name for name, drops in refusals.items() if any(drop.kind != 'source' for drop in drops)}
-    back = {name: _returns(refusals.get(name, ()), name in read, listing, gone) for name in old if name not in there}
-    lost = [name for name, (what, _) in back.items() if not what and name not in read]
-    if len(lost) > most_gone * len(old):
-        raise ValueError(f'{len(lost)} of {len(old)} documents of {before.folder} are gone, such as {lost[0]}: if that is so, ask for listing new, for gone keep, or for a larger most_gone')
+    back = {name: _returns(refusals.get(name, ()), name in read, policy.listing, policy.gone) for name in old if name not in there}
+    policy.check_gone(sum(not what and name not in read for name, (what, _) in back.items()), len(old), config.contexts, 'documents')
     again = [context for context in before.contexts if context.id not in known and back.get(text_origin(context), ('', ''))[0]]
     chosen = sample_contexts([*contexts, *again], config.limit, config.seed)
     changes = [_settled(change, *back.get(change.name, ('', ''))) for change in compare_texts(before, chosen, refused)]
-    return TextPlan(tuple(chosen), tuple(changes), tuple(done.id for done in standing_tasks(before, chosen)))
+    concerned, standing = set().union(*map(_called, contexts)) | {drop.id for drop in refused}, standing_tasks(before, chosen)
+    answered = Counter(done.context_id for done in standing)
+    return TextPlan(tuple(chosen), tuple(changes), tuple(done.id for done in standing), (*refused, *_earlier_drops(before, again, concerned, policy.listing)), previous,
+                    tuple(context for context in chosen if answered[context.id] < config.draws))
 
-# %% ../../nbs/24_bonito.growth.ipynb #7247c576
-def text_making(
-    config: BonitoConfig,                      # of the run
-    llm: LLM,                                  # the generator
-    confirm: LLM | None = None,                # who answers again
-    memorised: frozenset[str] = frozenset(),   # from `read_memorised`
-) -> dict[str, Any]:                           # name -> value that fits in JSON; equal for runs that ask the same
-    "All that decides what is asked about a text and what is kept, besides the text."
-    def named(spec: str, model: LLM) -> str: return spec if spec.partition(':')[0] in ('rules', 'recorded') else model.fingerprint
-    kinds = read_weights(config.task_types, config.types)
-    plain = ('languages', 'license', 'column', 'split', 'limit', 'min_chars', 'max_chars', 'overlap', 'draws', 'retries', 'two_step', 'temperature', 'top_p', 'max_tokens', 'seed')
-    second = 'self' if config.confirm == 'self' else named(config.confirm, confirm) if confirm else ''
-    return {'rules': f'{config.rules}:{content_hash(asdict(config.rule_set), 8)}', 'form': config.asking.form, **{name: getattr(config, name) for name in plain},
-            'task_types': f'{config.task_types}:{content_hash([[asdict(kind), weight] for kind, weight in kinds.items()], 8)}',
-            'memorised': content_hash(sorted(memorised), 8) if memorised else '', 'confirm': second, 'llm': named(config.llm, llm)}
+
+
+# %% ../../nbs/24_bonito.growth.ipynb #d6110991
+def settle_texts(
+    plan: TextPlan,        # of the run
+    folder: str | Path,    # run folder, with contexts.jsonl, generations.jsonl and rejected.jsonl
+    draws: int = 1,        # tasks a text
+) -> list[TextChange]:     # by name, with the examples of both versions
+    "What a step did to each document."
+    done, refused = read_generations(folder), {drop.id for drop in read_lines(folder, Rejected) if drop.kind == 'context'}
+    answered, made = Counter(one.context_id for one in done), Counter(one.context_id for one in done if one.kept)
+    texts, settled = _by_origin(read_lines(folder, Context)), []
+    for change in plan.changes:
+        own = texts.get(change.name, {})
+        waits = sum(max(0, draws - answered[id]) for id in own if id not in refused or answered[id])
+        change = replace(change, examples=sum(made[id] for id in own))
+        settled.append(replace(change, what='waiting', why='; '.join(filter(None, [change.why, f'{waits:,} tasks wait for their answers']))) if waits else change)
+    return settled
+
+# %% ../../nbs/24_bonito.growth.ipynb #d0572386
+def count_texts(
+    plan: TextPlan,                  # of the run
+    changes: Iterable[TextChange],   # from `settle_texts`
+    folder: str | Path,              # run folder, all of its buckets written
+) -> dict[str, int]:                 # as `count_changes`; new_prompts: tasks that were asked about for the first time; buckets and bytes that were linked and written
+    "What came, changed and went in a step, and what it cost."
+    standing = set(plan.standing)
+    new = sum(one.id not in standing for one in read_generations(folder))
+    return {**count_changes(changes), 'new_prompts': new, **count_buckets(folder, plan.previous.folder if plan.previous else '')}

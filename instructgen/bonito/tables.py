@@ -4,24 +4,25 @@
 
 # %% auto #0
 __all__ = ['funnel_table', 'check_funnel', 'reasons_table', 'told_texts', 'yield_table', 'label_table', 'document_table',
-           'sample_generations', 'sample_ctga']
+           'text_growth_table', 'sample_generations', 'sample_ctga']
 
 # %% ../../nbs/25_bonito.tables.ipynb #414742ca
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from .checks import plain
-from .dataset import read_generations
+from .checks import plain, read_generations
 from .format import ANY_PLACEHOLDER, TaskType, load_task_types
+from .growth import TextChange
 from ..chunks import coverage, document_key
 from ..records import Context, Rejected
 from ..run_tables import clip_text, read_examples, read_lines, take_turns
+from ..versions import CHANGES
 
 # %% ../../nbs/25_bonito.tables.ipynb #01b7849c
 def funnel_table(
@@ -120,6 +121,15 @@ def document_table(
     covered, used = coverage(contexts, known)[1], coverage([context for context in contexts if made[context.id]], known)[1]
     return pd.DataFrame([(name, length, texts[name], covered[name], examples[name], used[name]) for name, length in known.items()],
                         columns=['document', 'characters', 'texts', 'covered', 'examples', 'used'])
+
+# %% ../../nbs/25_bonito.tables.ipynb #07962f67
+def text_growth_table(
+    changes: Iterable[TextChange],  # from `settle_texts`
+) -> pd.DataFrame:                  # document, what, why, texts_before, texts, new_texts, examples_before, examples; unchanged ones last, then by name
+    "What a step did to each document or dataset."
+    order = {what: place for place, what in enumerate(sorted(CHANGES, key=lambda what: what == 'unchanged'))}
+    rows = [(change.name, change.what, change.why, change.texts_before, change.texts, change.texts - change.known, change.examples_before, change.examples) for change in sorted(changes, key=lambda change: (order[change.what], change.name))]
+    return pd.DataFrame(rows, columns=['document', 'what', 'why', 'texts_before', 'texts', 'new_texts', 'examples_before', 'examples'])
 
 # %% ../../nbs/25_bonito.tables.ipynb #002084b2
 def sample_generations(

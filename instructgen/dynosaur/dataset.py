@@ -23,12 +23,12 @@ from ..run_llm import open_model
 from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, read_part, write_bucket, write_part
 from ..sources import read_table
 from ..llm import BudgetReached, KeptLLM, estimate
-from ..versions import Change, GrowthPolicy, find_version, read_version, write_version
+from ..versions import Change, GrowthPolicy, chain_start, find_version, read_version, write_version
 from .config import TASKS_SCHEMA, DatasetConfig, dataset_making, gather_sources, made_key, privacy_notice, read_sampling
 from .prompts import PromptText, load_prompts
 from .tasks import Proposals, propose_tasks, source_requests
 from .examples import apply_tasks, count_cut
-from .growth import GrowthPlan, carry_source, chain_start, count_growth, encode_anew, mark_card, note_prompts, plan_growth, read_entries, settle_changes
+from .growth import GrowthPlan, carry_source, count_growth, encode_anew, mark_card, note_prompts, plan_growth, read_entries, settle_changes
 
 # %% ../../nbs/15_dynosaur.dataset.ipynb #be224d68
 def ask_tasks(

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['TROUBLE', 'MARKS', 'read_entries', 'encode_anew', 'carry_source', 'GrowthPlan', 'find_refusals', 'mark_card',
-           'judge_absent', 'tell_difference', 'plan_growth', 'note_prompts', 'settle_changes', 'count_growth',
-           'chain_start']
+           'judge_absent', 'tell_difference', 'plan_growth', 'note_prompts', 'settle_changes', 'count_growth']
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #68dc9450
 import json
@@ -24,8 +23,8 @@ from .prompts import PromptText
 from .tasks import source_requests
 from ..llm import KeptLLM, request_key
 from ..records import CONSTANT_COLUMNS, EXAMPLE_SCHEMA, Rejected, SourceCard, Task, from_json, read_records
-from ..store import BUCKETS, Run, bucket_done, bucket_of, bucket_path, read_part, read_run
-from ..versions import CHANGES, Change, GrowthPolicy, Version, compare_making, read_chain
+from ..store import BUCKETS, Run, bucket_of, bucket_path, read_part
+from ..versions import CHANGES, Change, GrowthPolicy, Version, compare_making, count_buckets
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #9eec0d68
 def read_entries(
@@ -233,20 +232,5 @@ def count_growth(
     new_prompts: int,            # that were answered in this step
 ) -> dict[str, int]:             # `CHANGES`, new_prompts, buckets_linked, buckets_written, bytes_linked, bytes_written
     "What came, changed and went in a step, and what it cost."
-    whats, counts = Counter(change.what for change in changes), Counter()
-    for bucket in range(BUCKETS):
-        if not (head := read_part(folder, bucket)): continue
-        how = 'linked' if plan.previous and bucket_done(plan.previous.folder, bucket, head['key']) else 'written'
-        counts[f'buckets_{how}'] += 1
-        counts[f'bytes_{how}'] += head['bytes'] + Path(folder, 'parts', f'{bucket:02d}.jsonl').stat().st_size
-    return {**{what: whats[what] for what in CHANGES}, 'new_prompts': new_prompts, **{f'{what}_{how}': counts[f'{what}_{how}'] for what in ('buckets', 'bytes') for how in ('linked', 'written')}}
-
-# %% ../../nbs/15_dynosaur.growth.ipynb #a12d9659
-def chain_start(
-    folder: str | Path,  # run folder
-) -> Path:               # itself if it did not grow from another
-    "The first version of a chain, as far back as it can be followed."
-    chain = read_chain(folder)
-    if not chain: return Path(folder).resolve()
-    first = read_run(chain[-1])
-    return Path(first['parent']) if first.get('previous_manifest') else chain[-1]  # a folder that is gone has a ledger beside it all the same
+    whats = Counter(change.what for change in changes)
+    return {**{what: whats[what] for what in CHANGES}, 'new_prompts': new_prompts, **count_buckets(folder, plan.previous.folder if plan.previous else '')}
