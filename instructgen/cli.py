@@ -167,8 +167,9 @@ def select_command(
 ) -> None:
     "Draw a smaller dataset from a run, as the paper does before it trains."
     from instructgen.dataset_card import write_card, write_provenance
-    from instructgen.dynosaur.dataset import DatasetConfig, open_model
+    from instructgen.dynosaur.config import DatasetConfig
     from instructgen.dynosaur.selection import write_selection
+    from instructgen.run_llm import open_model
     with open_model(DatasetConfig(llm=llm, budget_calls=budget_calls), folder) as model:
         if (endpoint := model.describe())['leaves_machine']: typer.echo(f'To {endpoint["url"]} go instructions with some of their inputs and answers, from {folder}.', err=True)
         place, chosen = write_selection(folder, profile, model, out=out, seed=seed, categories=categories, resume=resume,

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from .benchmarks import Benchmark, Item
-from .intervals import BLOCK, draw_weights  # noqa: F401 (they are found here too)
 from .intervals import FEWEST, Difference, Statistic, draw_interval
 from .metrics import METRICS, plain_answer
 from .predictions import Prediction

@@ -22,7 +22,7 @@ from .benchmarks import Benchmark, Item
 from .dynosaur.select import draw_key
 from .records import Example, check_types
 from .store import read_run
-from .versions import compare_making, read_version
+from .versions import compare_making, read_chain, read_version
 
 # %% ../nbs/33_stages.ipynb #1ee62bf3
 def question_of(
@@ -141,12 +141,10 @@ def new_tasks(
 
 # %% ../nbs/33_stages.ipynb #32d53283
 def _parents(folder: Path) -> list[Path]:  # the folder and what it grew from, oldest first
-    chain = [folder]
-    while parent := str(read_run(chain[0]).get('parent') or ''):
-        if not Path(parent, 'run.json').is_file(): raise FileNotFoundError(f'{chain[0]} grew from {parent}, which is not there: name the folders of the versions, oldest first')
-        if Path(parent) in chain: raise ValueError(f'{parent} is said to have grown from itself')
-        chain.insert(0, Path(parent))
-    return chain
+    chain = read_chain(folder)[::-1]
+    if not (first := read_run(chain[0])).get('previous_manifest'): return chain
+    if Path(first['parent']) in chain: raise ValueError(f'{first["parent"]} is said to have grown from itself')
+    raise FileNotFoundError(f'{chain[0]} grew from {first["parent"]}, which is not there: name the folders of the versions, oldest first')
 
 def version_folders(
     places: Sequence[str | Path],  # run folders, oldest first; or the newest alone

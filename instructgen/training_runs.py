@@ -27,7 +27,6 @@ from .records import Example, check_types, content_hash
 from .scales import PAPER_MODELS, find_scale, model_shape, scale_training
 from .scores import ScoreRow
 from .starts import Start, StartConfig, read_start
-from .starts import prefix_rows  # noqa: F401 (it is found here too)
 from .store import atomic_path
 from .train import train
 from .trainer import read_log

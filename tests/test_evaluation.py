@@ -19,9 +19,9 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from instructgen.answer_sets import read_answers
 from instructgen.benchmarks import Benchmark, Item, load_benchmark
-from instructgen.evaluation import (FEWEST, chosen_options, compare, constant_predictions, draw_interval, draw_weights, f1_of, match_option, mean_of, measure,
+from instructgen.evaluation import (FEWEST, chosen_options, compare, constant_predictions, draw_interval, f1_of, match_option, mean_of, measure,
                                     gap_interval, gap_record, gap_text, group_items, metric_names, over_parts, score, score_table)
-from instructgen.intervals import bootstrap_interval, bootstrap_tasks, f1_interval, mean_interval, paired_bootstrap
+from instructgen.intervals import bootstrap_interval, bootstrap_tasks, draw_weights, f1_interval, mean_interval, paired_bootstrap
 from instructgen.llm import Budget, BudgetReached, Loglik, open_llm
 from instructgen.metrics import METRICS
 from instructgen.predictions import Prediction, ask_item, choose_form, predict, predictions_path, rank_options, read_predictions, write_prediction

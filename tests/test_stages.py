@@ -113,16 +113,19 @@ def test_versions_of_other_rules_or_edited_by_hand_are_refused(tmp_path):
 
 def test_the_newest_version_knows_what_it_grew_from(tmp_path):
     for number in (1, 2, 3):
-        with open_run('dynosaur_data', {'seed': 0}, out=tmp_path/f'v{number}') as run: run.finish({})
-        if number > 1:
-            about = json.loads((tmp_path/f'v{number}'/'run.json').read_text())
-            (tmp_path/f'v{number}'/'run.json').write_text(json.dumps({**about, 'parent': str(tmp_path/f'v{number - 1}')}))
+        with open_run('dynosaur_data', {'seed': 0}, out=tmp_path/f'v{number}', previous=tmp_path/f'v{number - 1}' if number > 1 else '') as run: run.finish({})
     assert list(version_folders([tmp_path/'v3'])) == ['v1', 'v2', 'v3'] and list(version_folders([tmp_path/'v2', tmp_path/'v3'])) == ['v2', 'v3']
     about = json.loads((tmp_path/'v1'/'run.json').read_text())
-    (tmp_path/'v1'/'run.json').write_text(json.dumps({**about, 'parent': str(tmp_path/'v3')}))
+    (tmp_path/'v1'/'run.json').write_text(json.dumps({**about, 'parent': str(tmp_path/'v3'), 'previous_manifest': 'x'}))
     with pytest.raises(ValueError, match='grown from itself'): version_folders([tmp_path/'v3'])
-    (tmp_path/'v1'/'run.json').write_text(json.dumps({**about, 'parent': str(tmp_path/'v0')}))
+    (tmp_path/'v1'/'run.json').write_text(json.dumps({**about, 'parent': str(tmp_path/'v0'), 'previous_manifest': 'x'}))
     with pytest.raises(FileNotFoundError, match='v0, which is not there'): version_folders([tmp_path/'v3'])
+
+
+def test_what_a_selection_was_drawn_from_is_no_version_of_it(tmp_path):
+    with open_run('dynosaur_data', {'seed': 0}, out=tmp_path/'v1') as run: run.finish({})
+    with open_run('dynosaur_data', {'seed': 1}, out=tmp_path/'drawn', parent=tmp_path/'v1') as run: run.finish({})
+    assert list(version_folders([tmp_path/'drawn'])) == ['drawn']
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):

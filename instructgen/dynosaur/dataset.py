@@ -24,7 +24,7 @@ from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, read_
 from ..sources import read_table
 from ..llm import BudgetReached, KeptLLM, estimate
 from ..versions import Change, GrowthPolicy, chain_start, find_version, read_version, write_version
-from .config import TASKS_SCHEMA, DatasetConfig, dataset_making, gather_sources, made_key, privacy_notice, read_sampling
+from .config import DatasetConfig, dataset_making, gather_sources, made_key, read_sampling
 from .prompts import PromptText, load_prompts
 from .tasks import Proposals, propose_tasks, source_requests
 from .examples import apply_tasks, count_cut
