@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['OPEN_ABBREVIATIONS', 'NUMBER_ABBREVIATIONS', 'CLOSING_ABBREVIATIONS', 'STARTERS', 'split_sentences', 'Chunk',
-           'cut_units', 'chunk_text', 'document_key', 'text_origin', 'origin_names', 'coverage']
+           'cut_units', 'chunk_text', 'document_key', 'text_origin', 'origin_names', 'reject_names', 'coverage']
 
 # %% ../nbs/07_chunks.ipynb #d6901635
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from .records import Context, check_types
 
@@ -165,6 +166,14 @@ def origin_names(
     name = text_origin(context)
     parts = name.split('/') if context.document else [context.source]
     return {name, context.source, *('/'.join(parts[:depth]) for depth in range(1, len(parts))), *([] if context.document else [f'{context.source}-{context.config}'])}
+
+# %% ../nbs/07_chunks.ipynb #3640eeac
+def reject_names(
+    context: Context,  # a piece of a document, or of a dataset's row
+) -> set[str]:         # of `Rejected.id`
+    "The names under which what was not taken of a text's document or dataset stands."
+    if context.document: return {context.document}
+    return {context.source, f'{context.source}-{context.config}', unquote(context.url.partition('#')[0])} - {''}
 
 # %% ../nbs/07_chunks.ipynb #bd99efb1
 def coverage(

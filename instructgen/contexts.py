@@ -11,14 +11,14 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from .blocks import Document, tidy
-from .chunks import Chunk, chunk_text, document_key, split_sentences
+from .chunks import Chunk, chunk_text, document_key, origin_names, split_sentences, text_origin
 from .documents import document_format, list_documents, read_document
 from .hub import is_remote
 from .layout import file_format, split_of
@@ -60,8 +60,13 @@ def prose_share(
 # %% ../nbs/07_contexts.ipynb #b6482b1d
 class Sieve:
     "Which pieces are kept, and counts of the others."
-    def __init__(self, rules: ContextRules):
-        self.rules, self.seen, self.whole, self.dropped, self.samples = rules, set(), set(), Counter(), {}
+    def __init__(self, rules: ContextRules, banned: Mapping[str, str] | None = None):
+        self.rules, self.seen, self.whole, self.dropped, self.samples, self.banned = rules, set(), set(), Counter(), {}, banned or {}
+
+    def bans(self, like: Context) -> Rejected | None:  # the line about a document or dataset that may not be read
+        alone = replace(like, source=like.source.rpartition('/')[2]) if like.document else like  # as it is called where no other place has the name
+        named = sorted((origin_names(like) | origin_names(alone)) & self.banned.keys())
+        return Rejected('source', text_origin(like), 'dropped', f'taken out on {self.banned[named[0]]}') if named else None
 
     def why_not(self, text: str, prose: bool) -> str:  # rule that drops it, '' if it is kept
         if not text: return 'empty'
@@ -180,6 +185,9 @@ def _card_contexts(card: SourceCard, column: str, split: str, rules: ContextRule
     if not column and not text_columns(card.rows):
         yield Rejected('source', card.name, 'no_column', f'no column with text, it has {", ".join(field.name for field in card.fields)}', card.url)
         return
+    if banned := sieve.bans(Context('', card.source, card.config, chosen)):
+        yield banned
+        return
     path = choose_column(list(card.rows), column, card.name)
     notes.append(f'{card.name}: column {path}{"" if column else " (guessed: the longest text)"}, split {chosen}{"" if split or len(names) == 1 else " (the first)"}')
     table = read_table(card, chosen, rejected=rejected)
@@ -222,6 +230,9 @@ def _texts_of_file(path: Path, name: str, column: str, notes: list[str], rejecte
 def _file_contexts(path: Path, column: str, license: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
     stem, rejected = re.sub(r'(\.gz)?$', '', path.name, flags=re.I).rpartition('.')[0], []
     like = Context('', stem, 'default', split_of(path.name) or 'train', revision=hash_files([(path.name, str(path))]), license=license)
+    if banned := sieve.bans(like):
+        yield banned
+        return
     found = _row_contexts(_texts_of_file(path, path.name, column, notes, rejected, True), like, rules, sieve, lengths)
     yield from (replace(context, url=f'{quote(path.name)}#row={context.row}') for context in found)
     yield from rejected
@@ -250,6 +261,9 @@ def folder_contexts(
             continue
         name, path = item
         like = Context('', source, split='documents', document=name, license=license)
+        if banned := sieve.bans(like):
+            yield banned
+            continue
         found = _table_pieces(path, like, column, rules, sieve, notes, lengths) if document_format(name) == 'rows' else _document_contexts(path, like, rules, sieve, lengths)
         for context in found:
             if isinstance(context, Rejected) or sieve.keeps(context.text, prose=document_format(name) != 'rows'): yield context
@@ -288,7 +302,7 @@ def _is_dataset(folder: Path) -> bool:
     return bool(inside) and all(path.is_dir() and not path.is_symlink() and _is_dataset(path) for path in inside)
 
 def _run_contexts(folder: Path, column: str, license: str, rules: ContextRules, sieve: Sieve, notes: list[str], lengths: dict[str, int]) -> Iterator[Context | Rejected]:
-    told: set[str] = set()
+    told, banned = set(), {}
     for path in sorted((folder / 'dataset').rglob('*.parquet')):
         for row in _table_rows(path, Counter()):
             text = value_text(row, column or 'context')
@@ -296,12 +310,16 @@ def _run_contexts(folder: Path, column: str, license: str, rules: ContextRules, 
             told.add(text)
             split, url = row.get('split') or '', row.get('url') or ''
             like = Context('', row.get('source') or folder.name, row.get('config') or 'default', split, row.get('row') or 0, unquote(url.partition('#')[0]) if split == 'documents' else '', revision=row.get('revision') or '', license=row.get('license') or license, url=url)
+            if drop := sieve.bans(like):
+                banned[drop.id] = drop
+                continue
             key = document_key(like)
             place = lengths[key] + 2 if key in lengths else 0
             lengths[key] = place + len(text)
             for piece in row_pieces(text, rules):
                 if sieve.keeps(part := text[piece.start:piece.end]): yield replace(like, text=part, start=place + piece.start, end=place + piece.end)
-    if not told: yield Rejected('source', folder.name, 'no_contexts', f'its examples have no {column or "context"}; only a run of bonito_data has contexts', str(folder))
+    if not told and not banned: yield Rejected('source', folder.name, 'no_contexts', f'its examples have no {column or "context"}; only a run of bonito_data has contexts', str(folder))
+    yield from banned.values()
     notes.append(f'{folder.name}: {len(told)} contexts of its examples')
     yield from sieve.rejected(folder.name, str(folder))
 
@@ -325,9 +343,10 @@ def read_contexts(
     cache: str | Path = '',      # file that keeps what was fetched from the hub
     notes: list | None = None,   # gets sentences: which column and split were read
     lengths: dict | None = None,  # gets the characters of each document or row by `document_key`, for `coverage`
+    banned: Mapping[str, str] | None = None,  # what must not be read, as `origin_names` calls it -> when it was taken out
 ) -> Iterator[Context | Rejected]:  # in the order of the places; FileNotFoundError or ValueError at once for a place that is none
     "The contexts of all places that a spec names, and what was dropped."
-    parts, sieve = _places(spec), Sieve(rules)
+    parts, sieve = _places(spec), Sieve(rules, banned)
     notes, lengths = [] if notes is None else notes, {} if lengths is None else lengths
     policy = replace(policy, license=license or policy.license)
     named = Counter(_place_name(Path(part)) for part in parts)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHANGES', 'FINISHED', 'LISTS', 'BUCKET_FILES', 'Version', 'Change', 'GrowthPolicy', 'find_version', 'check_files',
-           'write_version', 'read_version', 'compare_making', 'version_chain', 'read_chain', 'chain_start',
-           'count_buckets']
+           'check_previous', 'write_version', 'read_version', 'compare_making', 'version_chain', 'read_chain',
+           'chain_start', 'count_buckets']
 
 # %% ../nbs/01_versions.ipynb #d6f3d8bd
 import json
@@ -152,6 +152,17 @@ def check_files(
     raise ValueError(f'{"; ".join(wrong[:3])}{more}. A version grows only from files as its run wrote them: put them back, or make the dataset anew without previous')
 
 # %% ../nbs/01_versions.ipynb #7fe7012e
+def check_previous(
+    run: Run,                  # open
+    previous: Version | None,  # from which it is said to grow, None for nothing
+) -> None:                     # ValueError if the run was opened with another version, or with none
+    "Refuse a step that was opened to grow from another version; ask before anything is paid for."
+    held, given = run.settings.get('previous_manifest', ''), previous.manifest_hash if previous else ''
+    if held != given:
+        raise ValueError(f'{run.folder} was opened to grow from {run.settings["parent"] if held else "nothing"} and is written as grown from '
+                         f'{previous.folder if previous else "nothing"}: want the version that open_run was given as previous, as read_version reads it')
+
+# %% ../nbs/01_versions.ipynb #9ac518cf
 def write_version(
     run: Run,                    # open; its manifest is written after this
     method: str,                 # 'dynosaur' or 'bonito'
@@ -161,12 +172,9 @@ def write_version(
     dropped: dict[str, str],     # sources taken out for good by this step -> when; those of `previous` are added
 ) -> Path:                       # version.json; ValueError if the run was opened with another version, or with none
     "Say how a run was made and what it grew from."
-    held, given = run.settings.get('previous_manifest', ''), previous.manifest_hash if previous else ''
-    if held != given:
-        raise ValueError(f'{run.folder} was opened to grow from {run.settings["parent"] if held else "nothing"} and is written as grown from '
-                         f'{previous.folder if previous else "nothing"}: want the version that open_run was given as previous, as read_version reads it')
+    check_previous(run, previous)
     return run.write_json('version.json', {
-        'method': method, 'number': previous.number + 1 if previous else 1, 'previous': Path(previous.folder).name if previous else '', 'previous_manifest': given,
+        'method': method, 'number': previous.number + 1 if previous else 1, 'previous': Path(previous.folder).name if previous else '', 'previous_manifest': previous.manifest_hash if previous else '',
         'making': making, 'software': instructgen.__version__, 'dropped': dict(sorted({**(previous.dropped if previous else {}), **dropped}.items())), 'growth': growth})
 
 # %% ../nbs/01_versions.ipynb #43439030

@@ -2,7 +2,7 @@
 import json
 import random
 import tarfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from hub_server import HubServer, repository
 from instructgen.bonito.checks import read_generations
 from instructgen.bonito.config import BonitoConfig, gather_contexts, text_making
-from instructgen.bonito.dataset import build_bonito
+from instructgen.bonito.dataset import build_bonito, find_unanswered
 from instructgen.bonito.growth import TextPlan, compare_texts, count_changes, find_refusals, plan_texts, read_texts, settle_texts, standing_examples, standing_tasks
 from instructgen.bonito.tables import check_funnel
 from instructgen.chunks import text_origin
@@ -18,6 +18,7 @@ from instructgen.drop import drop_sources
 from instructgen.llm import open_llm
 from instructgen.records import Context, Example, Rejected
 from instructgen.report import run_report
+from instructgen.run_llm import open_model
 from instructgen.run_tables import read_examples, read_lines
 from instructgen.store import open_run, read_manifest, read_part
 from instructgen.versions import GrowthPolicy, read_version
@@ -57,8 +58,9 @@ def build(folder: Path, config: BonitoConfig, plan: TextPlan | None = None, stat
 
 
 def plan_step(before: Path, config: BonitoConfig, gathered: tuple = (), **policy) -> TextPlan:
-    contexts, refused, lengths, *_ = gathered or gather_contexts(config, empty=True)
-    return plan_texts(contexts, refused, lengths, config, read_version(before), GrowthPolicy(**policy))
+    version = read_version(before)
+    contexts, refused, lengths, *_ = gathered or gather_contexts(config, empty=True, banned=version.dropped)
+    return plan_texts(contexts, refused, lengths, config, version, GrowthPolicy(**policy))
 
 
 def grow(before: Path, folder: Path, config: BonitoConfig, **policy) -> tuple[dict, TextPlan]:
@@ -177,17 +179,40 @@ def test_calls_of_a_step_are_the_new_prompts(archive, tmp_path):
     assert calls == [3, 1, 0, 0]
 
 
-def test_a_budget_takes_nothing_from_what_stands(archive, tmp_path):
+@pytest.mark.parametrize('more', [{}, {'retries': 1}, {'two_step': True}, {'confirm': 'self'}], ids=lambda more: next(iter(more), 'plain'))
+def test_a_budget_takes_nothing_from_what_stands(archive, tmp_path, more):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}', **more)
+        before = build(tmp_path/'v1', config)
+        for number in range(20, 30): write_document(archive, number)
+        counts, plan = grow(tmp_path/'v1', tmp_path/'v2', replace(config, budget_calls=4))
+        assert counts['llm']['calls'] == 4 and counts['pending'] > 0 and counts['stopped'] and before['examples'] > 4
+        assert rows(tmp_path/'v1').items() <= rows(tmp_path/'v2').items()
+        build(tmp_path/'v3', config, plan_step(tmp_path/'v2', config))
+        build(tmp_path/'full', config)
+    assert content(tmp_path/'v3') == content(tmp_path/'full')
+
+
+def test_documents_whose_calls_failed_wait(archive, tmp_path):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        build(tmp_path/'v1', config)
+        write_document(archive, 30)
+        server.behaviour.fail = 1.
+        counts, plan = grow(tmp_path/'v1', tmp_path/'v2', config)
+        assert counts['calls_failed'] == 3 and counts['growth']['waiting'] == 1 and counts['growth']['new_prompts'] == 0
+        server.behaviour.fail = 0.
+        counts, plan = grow(tmp_path/'v2', tmp_path/'v3', config)
+        assert counts['growth']['waiting'] == 0 and counts['growth']['new_prompts'] == 3
+
+
+def test_without_the_ledger_what_is_sent_counts_as_new(archive, tmp_path, monkeypatch):
     with Writer() as server:
         config = settings(archive, llm=f'openai:bonito@{server.url}')
         before = build(tmp_path/'v1', config)
-        for number in range(20, 30): write_document(archive, number)
-        config = replace(config, budget_calls=4)
+        monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'elsewhere'))
         counts, plan = grow(tmp_path/'v1', tmp_path/'v2', config)
-        assert (counts['llm']['calls'], counts['llm']['hits'], counts['pending']) == (4, before['asked'], 26) and counts['stopped']
-        assert rows(tmp_path/'v1').items() <= rows(tmp_path/'v2').items()
-        plain = build(tmp_path/'plain', replace(config, budget_calls=1))
-    assert plain['llm']['hits'] < before['asked']  # in the order of the texts the budget ends among what was known
+        assert counts['growth']['new_prompts'] == counts['llm']['calls'] == before['asked'] == len(plan.standing)
 
 
 def test_what_failed_or_waits_does_not_stand(archive, tmp_path):
@@ -256,8 +281,9 @@ def test_what_was_read_and_not_taken_is_not_gone(archive, tmp_path):
     write_document(archive, 50)
     contexts, refused, lengths, _ = gather_contexts(few)
     plan = plan_step(tmp_path/'few', few, (contexts, refused, lengths), gone='keep')
-    assert len(plan.contexts) == 6 and set(told(plan).values()) <= {'came', 'went'} and set(contexts) == set(plan.contexts)
-    assert all(change.why for change in plan.changes if change.what == 'went')
+    assert len(plan.contexts) == 6 and set(told(plan).values()) <= {'came', 'went', 'changed'} and set(contexts) == set(plan.contexts)
+    gone = [change.why for change in plan.changes if change.what == 'went']
+    assert all(gone) and (gone or set(plan.contexts) == set(read_texts(tmp_path/'few').contexts))
 
 
 @pytest.mark.parametrize('rule, gone, what', [('parser_missing', 'drop', 'kept'), ('broken_file', 'drop', 'kept'), ('scanned_pdf', 'drop', 'went'), ('scanned_pdf', 'keep', 'kept'), ('empty', 'drop', 'went')])
@@ -274,8 +300,63 @@ def test_a_folder_that_cannot_be_entered_and_a_name_that_two_places_have():
     pieces = [Context(f'{place} {name}', place, split='documents', document=name) for place in ('home', 'office') for name in ('in/a/1.md', 'in/2.md', 'out/1.md')]
     assert set(find_refusals(pieces[:3], [Rejected('source', 'in', 'unreadable', '', '/data/home/in')])) == {'home/in/a/1.md', 'home/in/2.md'}
     assert set(find_refusals(pieces, [Rejected('source', 'out/1.md', 'empty', '', '/data/office/out/1.md')])) == {'office/out/1.md'}
+    assert set(find_refusals(pieces, [Rejected('source', 'in', 'unreadable', '', '/data/office/in')])) == {'office/in/a/1.md', 'office/in/2.md'}
+    assert set(find_refusals(pieces, [Rejected('source', '.', 'unreadable', '', '/data/office')])) == {'office/in/a/1.md', 'office/in/2.md', 'office/out/1.md'}
+    assert find_refusals(pieces, [Rejected('source', 'in/2.md', 'empty', '', '/data/backoffice/in/2.md')]) == {}
     parts = [Rejected('context', 'out/1.md', 'too_short', '', '/x/home/out/1.md'), Rejected('source', 'out/1.md', 'broken_file', '', '/x/home/out/1.md')]
     assert [drop.rule for drop in find_refusals(pieces[:3], parts)['home/out/1.md']] == ['broken_file', 'too_short']
+
+
+def test_a_folder_whose_files_were_all_overwritten(archive, tmp_path):
+    build(tmp_path/'v1', settings(archive))
+    for path in archive.iterdir(): path.write_text('Please log in.')
+    with pytest.raises(ValueError, match='12 of 12 documents are gone'): grow(tmp_path/'v1', tmp_path/'v2', settings(archive))
+
+
+def test_a_damaged_table_keeps_its_rows(tmp_path):
+    table = tmp_path/'poems.jsonl'
+    table.write_text(''.join(json.dumps({'text': story(i)}) + '\n' for i in range(8)))
+    config = settings(table)
+    build(tmp_path/'v1', config)
+    table.write_bytes(b'\x1f\x8b broken')
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', config)
+    assert [(change.what, change.why) for change in plan.changes] == [('kept', 'broken_file')] and rows(tmp_path/'v2') == rows(tmp_path/'v1')
+
+
+def test_what_a_part_that_cannot_be_read_had_is_put_back(tmp_path):
+    (tmp_path/'news').mkdir()
+    (tmp_path/'news'/'README.md').write_text('---\nlicense: mit\nlanguage: en\n---\n# News\n')
+    for part in range(2): (tmp_path/'news'/f'train-{part}.jsonl').write_text(''.join(json.dumps({'text': story(10 * part + i)}) + '\n' for i in range(4)))
+    config = settings(tmp_path/'news')
+    build(tmp_path/'v1', config)
+    contexts, refused, lengths, _ = gather_contexts(config)
+    half = [context for context in contexts if context.row < 4]
+    plan = plan_step(tmp_path/'v1', config, (half, [*refused, Rejected('source', 'news', 'unreadable', 'OSError', 'train-1.jsonl')], lengths))
+    assert len(half) < len(contexts) == len(plan.contexts) and [(change.what, change.why) for change in plan.changes] == [('kept', 'in part: unreadable')]
+
+
+def test_a_new_document_does_not_take_the_text_of_one_that_was_not_listed(archive, tmp_path):
+    build(tmp_path/'v1', settings(archive))
+    for path in archive.iterdir(): path.rename(tmp_path/path.name)
+    (archive/'z.md').write_text((tmp_path/'d00.md').read_text() + f'\n# More\n\n{story(700, 4)}\n')
+    counts, plan = grow(tmp_path/'v1', tmp_path/'v2', settings(archive), listing='new')
+    assert told(plan) == {'z.md': 'came'} and rows(tmp_path/'v1').items() <= rows(tmp_path/'v2').items()
+
+
+def test_lines_of_what_was_not_listed_stay(archive, tmp_path):
+    (archive/'d03.md').write_text((archive/'d03.md').read_text() + '\n# Code\n\n' + 'x = ring(bell)\n' * 20)
+    (archive/'poems.jsonl').write_text(json.dumps({'text': story(900)}) + '\nno json\n')
+    (archive/'broken.docx').write_bytes(b'none')
+    build(tmp_path/'v1', settings(archive))
+    def lines(folder: Path) -> set: return {(drop.kind, drop.id, drop.rule) for drop in read_lines(folder, Rejected) if drop.kind not in ('answer', 'call')}
+    assert {('context', 'd03.md', 'little_prose'), ('source', 'broken.docx', 'broken_file')} < lines(tmp_path/'v1') and any(kind == 'row' for kind, *_ in lines(tmp_path/'v1'))
+    for path in archive.iterdir(): path.unlink()
+    write_document(archive, 40)
+    grow(tmp_path/'v1', tmp_path/'v2', settings(archive), listing='new')
+    assert lines(tmp_path/'v2') == lines(tmp_path/'v1')
+    (archive/'d03.md').write_text(f'# Mended\n\n{story(33, 6)}\n')
+    grow(tmp_path/'v2', tmp_path/'v3', settings(archive), listing='new')
+    assert lines(tmp_path/'v3') == {line for line in lines(tmp_path/'v1') if line[1] != 'd03.md'}
 
 
 # ---- the step as a whole
@@ -293,7 +374,8 @@ def test_a_document_that_waits(archive, tmp_path):
         assert all('wait for their answers' in why for why in waiting.values()) and sum(int(why.split(' tasks')[0].split()[-1]) for why in waiting.values()) == 2
         sent = sum(server.counts.requests.values())
         plan = plan_step(tmp_path/'v2', config)
-        assert {context.document for context in plan.asked} == set(waiting)
+        with open_model(config, tmp_path/'v3') as llm: unanswered = set(find_unanswered(plan.contexts, config, llm).values())
+        assert {context.document for context in plan.contexts if context.id in unanswered} == set(waiting)
         counts = build(tmp_path/'v3', config, plan)
         assert (counts['growth']['new_prompts'], counts['growth']['waiting'], sum(server.counts.requests.values()) - sent) == (2, 0, 2)
         build(tmp_path/'full', config)
@@ -321,6 +403,47 @@ def test_a_document_that_was_taken_out_stays_out(archive, tmp_path):
     assert told(plan) == {'d40.md': 'came'} and {drop.id for drop in read_lines(tmp_path/'v3', Rejected) if drop.rule == 'dropped'} == {'archive/d03.md', *(f'archive/letters/d{number}.md' for number in (50, 51, 52))}
     assert not {'d03.md', 'letters/d50.md'} & {row.url.partition('#')[0] for row in rows(tmp_path/'v3').values()}
     assert read_version(tmp_path/'v3').dropped == read_version(tmp_path/'v2').dropped
+
+
+def test_nothing_of_a_document_that_was_taken_out_is_read(archive, tmp_path):
+    (archive/'d03.md').write_text((archive/'d03.md').read_text() + '\n# Secret\n\n' + 'secret = ring(bell)\n' * 20)
+    shared = story(777, 4)
+    for number in (3, 7): (archive/f'd{number:02}.md').write_text((archive/f'd{number:02}.md').read_text() + f'\n# Shared\n\n{shared}\n')
+    config = settings(archive)
+    build(tmp_path/'v1', config)
+    drop_sources(tmp_path/'v1', ['archive/d03.md'], tmp_path/'v2', keep_answers=True)
+    counts, plan = grow(tmp_path/'v2', tmp_path/'v3', config)
+    assert 'secret' not in (tmp_path/'v3'/'rejected.jsonl').read_text() and 'secret' in (tmp_path/'v1'/'rejected.jsonl').read_text()
+    (archive/'d03.md').unlink()
+    build(tmp_path/'full', config)
+    assert rows(tmp_path/'v3') == rows(tmp_path/'full') and {drop.id for drop in read_lines(tmp_path/'v3', Rejected) if drop.rule == 'dropped'} == {'archive/d03.md'}
+    assert any(shared.split('.')[0] in row.context and row.url.startswith('d07.md') for row in rows(tmp_path/'v3').values())
+
+
+def test_what_was_taken_out_stays_out_beside_a_place_of_the_same_name(archive, tmp_path):
+    build(tmp_path/'v1', settings(archive))
+    drop_sources(tmp_path/'v1', ['archive/d03.md'], tmp_path/'v2')
+    (tmp_path/'other'/'archive').mkdir(parents=True)
+    for number in (60, 61): write_document(tmp_path/'other'/'archive', number)
+    config = settings(archive, contexts=f'{archive},{tmp_path/"other"/"archive"}')
+    counts, plan = grow(tmp_path/'v2', tmp_path/'v3', config, listing='new')
+    assert {'d60.md', 'd04.md'} <= {context.document for context in plan.contexts} and 'd03.md' not in {context.document for context in plan.contexts}
+
+
+def test_answers_about_a_text_that_another_document_has_now_stay(archive, tmp_path):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        with open_run('bonito_data', asdict(config), out=tmp_path/'v1') as run: run.finish({name: value for name, value in build_bonito(run, config, *gather_contexts(config)[:2]).items() if isinstance(value, int)})
+        text = (archive/'d03.md').read_text()
+        (archive/'d03.md').write_text('\n\n'.join(text.split('\n\n')[2:]))  # its first part moves
+        (archive/'x.md').write_text('\n\n'.join(text.split('\n\n')[:2]) + '\n')
+        plan = plan_step(tmp_path/'v1', config)
+        with open_run('bonito_data', asdict(config), out=tmp_path/'v2', previous=tmp_path/'v1') as run: run.finish({name: value for name, value in build_bonito(run, config, plan.contexts, plan.refused, plan=plan).items() if isinstance(value, int)})
+        place, went = drop_sources(tmp_path/'v2', ['archive/d03.md'], tmp_path/'v3')
+        assert went['answers'] == 2
+        sent = sum(server.counts.requests.values())
+        counts, plan = grow(tmp_path/'v3', tmp_path/'v4', config)
+        assert sum(server.counts.requests.values()) == sent and counts['growth']['new_prompts'] == 0 and 'x.md' in {context.document for context in plan.contexts}
 
 
 def test_other_rules_are_refused_before_anything_is_asked(archive, tmp_path):
@@ -372,9 +495,9 @@ def test_texts_of_the_hub_are_pinned_and_a_dataset_counts_as_one(tmp_path, monke
         repositories['me/more'] = dataset(40, sha='b' * 40)
         repositories['me/news'] = dataset(100, sha='c' * 40) | {'branches': {'old': {name: repositories['me/news'][name] for name in ('sha', 'files')}}}
         with open_run('bonito_data', {}, out=tmp_path/'v1', resume=True) as run:
-            calls = sum(server.calls.values())
+            calls = server.calls.copy()
             assert gather_contexts(config, run.folder)[:2] == (texts, refused)  # it goes on with what it began with
-            assert not any(path.startswith('/api/datasets') and path.endswith('datasets') for path in list(server.calls.elements())[calls:])
+            assert not any(path.startswith('/api/datasets') and path.endswith('datasets') for path in server.calls - calls)
             counts = build_bonito(run, config, texts, refused)
             run.finish({'examples': counts['examples']})
         assert counts['buckets_written'] == 0 and counts['examples'] == first['examples'] > 0

@@ -9,7 +9,7 @@ __all__ = ['choose_form', 'check_together', 'BonitoConfig', 'gather_contexts', '
 # %% ../../nbs/24_bonito.config.ipynb #7d986657
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,7 @@ def gather_contexts(
     config: BonitoConfig,       # `contexts`, `column`, sizes, `limit`
     folder: str | Path = '',    # run folder, where the list of pinned hub sources is kept; '' keeps none
     empty: bool = False,        # whether a place without texts is no error
+    banned: Mapping[str, str] | None = None,  # `Version.dropped` of the version before: not read at all
 ) -> tuple[list[Context], list[Rejected], dict[str, int], list[str]]:  # in order; drops; characters by `document_key`; notes. ValueError if no text is left; OSError if the hub cannot be reached
     "The texts of a run, those that were refused, how long the documents are, and what was decided on the way."
     rules = CONTEXT_RULES[config.rules]
@@ -135,7 +136,7 @@ def gather_contexts(
     policy = Policy(languages=comma_list(config.languages))
     remote = folder and not os.path.exists(config.contexts) and any(map(is_remote, comma_list(config.contexts)))
     spec = pin_sources(config.contexts, Path(folder, 'hub_sources.json')) if remote else config.contexts
-    for found in read_contexts(spec, config.column, config.license, rules, config.split, policy, outputs_folder()/'hub.jsonl', notes, lengths):
+    for found in read_contexts(spec, config.column, config.license, rules, config.split, policy, outputs_folder()/'hub.jsonl', notes, lengths, banned):
         (refused if isinstance(found, Rejected) else contexts).append(found)
     if not contexts and not empty:
         shown = '; '.join(f'{drop.id or drop.where}: {drop.rule} ({drop.text[:80]})' for drop in refused[:3])

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TextBucket', 'sort_texts', 'make_text_bucket', 'read_instructions', 'read_memorised', 'AnsweredFirst',
-           'training_instructions', 'build_bonito', 'estimate_bonito']
+           'find_unanswered', 'training_instructions', 'check_making', 'note_tasks', 'build_bonito', 'estimate_bonito']
 
 # %% ../../nbs/24_bonito.dataset.ipynb #5841be03
+import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,15 +20,15 @@ import pyarrow as pa
 import instructgen
 from .asking import plan_slots, read_weights, task_request
 from .config import BonitoConfig, gather_contexts, open_confirmer, text_making
-from .generate import Generated, generate_examples, own_instructions, refuse_contexts
+from .generate import Generated, generate_examples, own_instructions, refuse_contexts, task_sampling
 from .growth import TextPlan, count_texts, plan_texts, settle_texts
 from ..chunks import document_key
-from ..llm import LLM, Completion, KeptLLM, Request, Sampling, estimate
+from ..llm import LLM, Completion, KeptLLM, Request, Sampling, estimate, request_key
 from ..records import EXAMPLE_SCHEMA, Context, Example, Rejected, content_hash, from_parameters, to_json
 from ..run_llm import open_model
 from ..run_tables import read_examples
 from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, write_bucket, write_part
-from ..versions import GrowthPolicy, chain_start, compare_making, find_version, read_version, write_version
+from ..versions import GrowthPolicy, Version, chain_start, check_previous, compare_making, find_version, read_version, write_version
 
 # %% ../../nbs/24_bonito.dataset.ipynb #5e33f5bd
 @dataclass(frozen=True, slots=True)
@@ -88,22 +89,36 @@ def read_memorised(
 
 # %% ../../nbs/24_bonito.dataset.ipynb #77f76974
 class AnsweredFirst:
-    "An LLM that is asked first what it was asked before."
+    "An LLM that is asked first what its ledger can answer."
     def __init__(self,
-        llm: LLM,              # who is asked
-        ids: Collection[str],  # of the requests that go first
+        llm: KeptLLM,  # who is asked
     ):
-        self.llm, self.ids, self.name, self.fingerprint = llm, frozenset(ids), llm.name, llm.fingerprint
+        self.llm, self.name, self.fingerprint = llm, llm.name, llm.fingerprint
+
+    def knows(self, request: Request, sampling: Sampling) -> bool:
+        "Whether the ledger has the answer."
+        return self.llm.ledger is not None and self.llm.ledger.get(request_key(request, sampling, self.fingerprint)) is not None
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
         "One completion for each request, as the LLM gives them."
         later: list[Request] = []
-        yield from self.llm.generate((request for request in requests if request.id in self.ids or later.append(request)), sampling)
+        yield from self.llm.generate((request for request in requests if self.knows(request, sampling) or later.append(request)), sampling)
         yield from self.llm.generate(later, sampling)
 
     def close(self) -> None:
         "Close the LLM."
         self.llm.close()
+
+# %% ../../nbs/24_bonito.dataset.ipynb #1c492ccd
+def find_unanswered(
+    contexts: Iterable[Context],  # of the run
+    config: BonitoConfig,         # of the run
+    llm: KeptLLM,                 # who will be asked
+) -> dict[str, str]:              # id of a task -> id of its context
+    "The tasks whose first request the ledger cannot answer."
+    known, sampling = AnsweredFirst(llm), task_sampling(config.asking)
+    slots = plan_slots(refuse_contexts(contexts, config.rule_set)[0], read_weights(config.task_types, config.types), config.draws, config.seed)
+    return {slot.id: slot.context.id for slot in slots if not known.knows(task_request(slot, config.asking.form, slot.draw), sampling)}
 
 # %% ../../nbs/24_bonito.dataset.ipynb #8b63fbca
 def training_instructions(
@@ -114,6 +129,33 @@ def training_instructions(
     return sorted(set(read_instructions(folder)), key=lambda text: content_hash([text]))[:most]
 
 # %% ../../nbs/24_bonito.dataset.ipynb #493b112e
+def check_making(
+    config: BonitoConfig,     # of the run
+    llm: KeptLLM,             # the generator
+    previous: Version,        # that the run continues
+    folder: str | Path = '',  # for the place of the ledger
+) -> None:                    # ValueError names what differs
+    "Refuse a step that asks for something else than the version before, before anything is said or asked."
+    confirm = open_confirmer(config, llm, folder)
+    try: compare_making(previous, text_making(config, llm, confirm and confirm[0], read_memorised(config.ctga)))
+    finally:
+        if confirm and confirm[0] is not llm: confirm[0].close()
+
+# %% ../../nbs/24_bonito.dataset.ipynb #155f1dde
+def note_tasks(
+    run: Run,              # that asks
+    plan: TextPlan,        # of the run
+    config: BonitoConfig,  # of the run
+    llm: KeptLLM,          # with its ledger
+) -> frozenset[str]:       # ids of tasks
+    "The tasks that were new when the step began, also when it goes on."
+    path = run.folder/'new_tasks.json'
+    if not path.exists():
+        standing = set(plan.standing)
+        run.write_json('new_tasks.json', sorted(id for id in find_unanswered(plan.contexts, config, llm) if llm.ledger or id not in standing))
+    return frozenset(json.loads(path.read_text('utf-8')))
+
+# %% ../../nbs/24_bonito.dataset.ipynb #72debbdb
 def build_bonito(
     run: Run,                               # open run folder
     config: BonitoConfig,                   # what is asked for
@@ -126,7 +168,8 @@ def build_bonito(
     "Generate tasks on texts and write the dataset of a run."
     if memorised is None: memorised = read_memorised(config.ctga)
     plan, place = plan or plan_texts(contexts, refused, (), config), chain_start(run.folder)
-    def ordered(llm: LLM) -> LLM: return AnsweredFirst(llm, plan.standing) if plan.standing else llm
+    check_previous(run, plan.previous)
+    def ordered(llm: KeptLLM) -> LLM: return AnsweredFirst(llm) if plan.previous else llm
     with ExitStack() as stack:
         model = llm or stack.enter_context(open_model(config, place))
         confirm = open_confirmer(config, model, place)
@@ -134,6 +177,7 @@ def build_bonito(
         again = (ordered(confirm[0]), confirm[1]) if confirm else None
         making = text_making(config, model, confirm and confirm[0], memorised)
         if plan.previous: compare_making(plan.previous, making)
+        new = note_tasks(run, plan, config, model) if plan.previous else None
         made = generate_examples(contexts, ordered(model), read_weights(config.task_types, config.types), config.draws, config.asking, config.rule_set, again, memorised)
         used = asdict(model.statistics())
         if confirm and confirm[0] is not model: used['confirm'] = asdict(confirm[0].statistics())
@@ -144,7 +188,7 @@ def build_bonito(
     written = [make_text_bucket(bucket, run.folder, plan.previous.folder if plan.previous else '') for bucket in buckets]
     lines = merge_parts(run.folder, [bucket.number for bucket in buckets])
     Path(run.folder, 'tasks.jsonl').unlink()  # here every example has an instruction of its own
-    growth = count_texts(plan, settle_texts(plan, run.folder, config.draws), run.folder)
+    growth = count_texts(plan, settle_texts(plan, run.folder, config.draws), run.folder, new)
     write_version(run, 'bonito', making, plan.previous, growth, {})
     parsed = sum(bool(done.instruction or done.answer) for done in made.generations)
     failed = sum(done.reason.startswith('call_') for done in made.generations)
@@ -157,14 +201,15 @@ def estimate_bonito(
     parameters: dict[str, Any],  # of the report
 ) -> dict[str, Any]:             # label -> value
     "Calls, tokens, money and ledger hits that a run would need."
-    config, before = from_parameters(BonitoConfig, parameters), find_version(parameters['previous'], 'bonito_data') if parameters.get('previous') else None
-    texts, drops, lengths, _ = gather_contexts(config, empty=bool(before))
-    plan = plan_texts(texts, drops, lengths, config, read_version(before) if before else None, from_parameters(GrowthPolicy, parameters))
+    config, before = from_parameters(BonitoConfig, parameters), read_version(find_version(parameters['previous'], 'bonito_data')) if parameters.get('previous') else None
+    texts, drops, lengths, _ = gather_contexts(config, empty=bool(before), banned=before and before.dropped)
+    plan = plan_texts(texts, drops, lengths, config, before, from_parameters(GrowthPolicy, parameters))
     usable, more = refuse_contexts(plan.contexts, config.rule_set)
     slots = plan_slots(usable, read_weights(config.task_types, config.types), config.draws, config.seed)
-    sampling = Sampling(config.max_tokens, config.temperature, config.top_p, (), config.seed)
-    with open_model(replace(config, budget_calls=None, budget_tokens=None, budget_money=None), chain_start(before) if before else parameters.get('out', '')) as llm:
-        needed = estimate(llm, (task_request(slot, config.asking.form, slot.draw) for slot in slots), sampling)
+    place = chain_start(before.folder) if before else parameters.get('out', '')
+    with open_model(replace(config, budget_calls=None, budget_tokens=None, budget_money=None), place) as llm:
+        if before: check_making(config, llm, before, place)
+        needed = estimate(llm, (task_request(slot, config.asking.form, slot.draw) for slot in slots), task_sampling(config.asking))
     whats = Counter(change.what for change in plan.changes)
     known = {'texts': len(usable), 'texts dropped': sum(drop.count for drop in (*plan.refused, *more)), 'tasks asked for': len(slots),
              **({'tasks that stand': len(plan.standing), 'documents': ', '.join(f'{number:,} {what}' for what, number in whats.items())} if before else {})}
