@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hub_server import HubServer, repository
+from instructgen.bonito import dataset as dataset_module
 from instructgen.bonito.checks import read_generations
 from instructgen.bonito.config import BonitoConfig, gather_contexts, text_making
 from instructgen.bonito.dataset import build_bonito, find_unanswered
@@ -44,13 +45,16 @@ def write_document(folder: Path, number: int, ending: str = '', first: int = 0) 
     (folder/f'd{number:02}.md').write_text('\n\n'.join(f'# Year {part}\n\n{story(10 * number + part, 4)}{ending if not part else ""}' for part in range(first, 3)) + '\n')
 
 
+class PowerCut(BaseException): "What no code expects."
+
+
 def settings(archive: Path, **more) -> BonitoConfig: return BonitoConfig(**{'contexts': str(archive), 'license': 'own', 'max_chars': 500, **more})
 
 
-def build(folder: Path, config: BonitoConfig, plan: TextPlan | None = None, status: str = 'complete') -> dict:
+def build(folder: Path, config: BonitoConfig, plan: TextPlan | None = None, status: str = 'complete', resume: bool = False) -> dict:
     "A run without its report: over all texts, or over those of a plan."
     contexts, refused = (plan.contexts, plan.refused) if plan else gather_contexts(config)[:2]
-    with open_run('bonito_data', {}, out=folder, previous=plan.previous.folder if plan else '') as run:
+    with open_run('bonito_data', {}, out=folder, resume=resume, previous=plan.previous.folder if plan and plan.previous else '') as run:
         counts = build_bonito(run, config, contexts, refused, plan=plan)
         run.finish({name: counts[name] for name in ('asked', 'examples')}, status)
     check_funnel(folder, counts)
@@ -380,6 +384,30 @@ def test_a_document_that_waits(archive, tmp_path):
         assert (counts['growth']['new_prompts'], counts['growth']['waiting'], sum(server.counts.requests.values()) - sent) == (2, 0, 2)
         build(tmp_path/'full', config)
     assert content(tmp_path/'v3') == content(tmp_path/'full')
+
+
+@pytest.mark.parametrize('moment, after', [('generate_examples', 0), ('make_text_bucket', 4), ('merge_parts', 0), ('write_version', 0)])
+def test_a_step_that_was_cut_off_goes_on(archive, tmp_path, monkeypatch, moment, after):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        build(tmp_path/'v1', config)
+        before = {path: path.read_bytes() for path in (tmp_path/'v1').rglob('*') if path.is_file() and not path.name.startswith('.')}
+        write_document(archive, 1, ' Nothing more was heard of it.')
+        write_document(archive, 30)
+        done, calls, sent = getattr(dataset_module, moment), [], sum(server.counts.requests.values())
+        def cut(*given, **named):
+            calls.append(1)
+            if len(calls) > after: raise PowerCut
+            return done(*given, **named)
+        with monkeypatch.context() as patch, pytest.raises(PowerCut):
+            patch.setattr(dataset_module, moment, cut)
+            build(tmp_path/'v2', config, plan_step(tmp_path/'v1', config))
+        assert not (tmp_path/'v2'/'manifest.json').exists() and len(calls) == after + 1
+        counts = build(tmp_path/'v2', config, plan_step(tmp_path/'v1', config), resume=True)
+        assert counts['growth']['new_prompts'] == sum(server.counts.requests.values()) - sent == 4 and counts['growth']['came'] == counts['growth']['changed'] == 1
+        assert {path: path.read_bytes() for path in (tmp_path/'v1').rglob('*') if path.is_file() and not path.name.startswith('.')} == before
+        build(tmp_path/'full', config)
+    assert content(tmp_path/'v2') == content(tmp_path/'full') and keys(tmp_path/'v2') == keys(tmp_path/'full')
 
 
 def test_what_is_as_it_was_is_linked(archive, tmp_path):
