@@ -74,7 +74,7 @@ def run_command(
     if not out and not resume: out = str(new_folder(Path(report).stem))
     try: folder = run_report(report, out=out, resume=resume, **{name: value for name, value in given.items() if name not in ('out', 'resume')})
     except KeyboardInterrupt:
-        typer.echo(f'stopped; go on with: instructgen run {report} --out {out} --resume', err=True)
+        typer.echo(f'stopped; go on with: instructgen run {report} --out {out} --resume' if Path(out, 'run.json').is_file() else 'stopped before anything was begun', err=True)
         raise SystemExit(130) from None
     typer.echo(f'run folder: {folder}\nreport:     {(folder/"report.html").as_uri()}')
 

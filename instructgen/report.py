@@ -387,7 +387,7 @@ def run_report(
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)/'executed.ipynb'
         try: execute_notebook(str(path), str(copy), {**given, 'out': str(folder), 'resume': resume}, kernel_name='python3', progress_bar=False,
-                              stderr_file=sys.stderr, extra_arguments=['--log-level=ERROR'])
+                              stderr_file=sys.stderr, extra_arguments=['--log-level=CRITICAL'])  # the kernel's own lines; errors of cells come by themselves
         except PapermillExecutionError as error:
             refused = error.ename in ('FileExistsError', 'BlockingIOError')  # another run has the folder
             if not started and not refused and (folder/'run.json').exists() and copy.exists(): _mark_failed(folder, copy, name, _told(error))
