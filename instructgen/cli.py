@@ -152,6 +152,7 @@ def drop_command(
     kept = 'their answers stay in the ledger' if keep_answers else f"{went['answers']:,} answers and {went['fetched']:,} lines of fetched rows were removed"
     typer.echo(f'taken out:  {told}; {kept}\nrun folder: {place}')
     for holder in went['held_by']: typer.echo(f'still has something of them: {holder}', err=True)
+    if went['held_by']: typer.echo('older versions stay as they are; remove these folders when nothing of it may be left', err=True)
 
 # %% ../nbs/50_cli.ipynb #6236f6cb
 @app.command('select')

@@ -132,17 +132,19 @@ def _named(rows: Iterable[Example | Rejected], name: str, several: bool) -> Iter
         if not isinstance(row, Example) or not several: yield row
         else: yield replace(row, id=f'{name}:{row.id}', task_id=f'{name}: {task_of(row) if row.task_id not in ("", content_hash([row.instruction.strip()])) else row.task_type or task_of(row)}')
 
-def _groups(config: ContinualConfig, folder: Path) -> tuple[dict[str, list], list[str]]:  # name of a set, a version or a place -> its rows; forms
+def _groups(config: ContinualConfig, folder: Path) -> tuple[dict[str, list], list[str], list[str]]:  # name of a set, a version or a place -> its rows; forms; notes
     places = _places(config)
     if config.by == 'versions':
         rows = {name: list(read_place(f'dataset:{path}', folder, config.seed)) for name, path in version_folders(places).items()}
         new = new_tasks({name: [task_of(row) for row in found if isinstance(row, Example)] for name, found in rows.items()})
-        return {name: [row for row in found if not isinstance(row, Example) or task_of(row) in set(new[name])] for name, found in rows.items()}, []
+        notes = ['a task is learnt at the version that first had it, from the examples of that version; that it was edited or taken out later makes no stage']
+        if idle := [name for name, tasks in new.items() if not tasks]: notes.append(f'no stage for {", ".join(idle)}: no task appears there first')
+        return {name: [row for row in found if not isinstance(row, Example) or task_of(row) in set(new[name])] for name, found in rows.items() if new[name]}, [], notes
     names = [parse_spec(place)[1].name.split('.')[0] if not place.startswith('demo:') else place for place in places]
     names = [name if names.count(name) == 1 else f'{name} ({number})' for number, name in enumerate(names, 1)]
     several = len(places) > 1 or config.by == 'sets'
     forms = [parse_spec(place)[0] or recognise(parse_spec(place)[1]) for place in places if not place.startswith('demo:')]
-    return {name: list(_named(read_place(place, folder, config.seed), name, several)) for name, place in zip(names, places)}, forms if len(forms) == len(places) else []
+    return {name: list(_named(read_place(place, folder, config.seed), name, several)) for name, place in zip(names, places)}, forms if len(forms) == len(places) else [], []
 
 def _target(spec: str, number: int, config: ContinualConfig) -> Benchmark:  # number: of its stage
     own = {'path': config.targets_file} if config.targets_file and (spec.startswith('target:') or '=' in spec) else {}
@@ -172,7 +174,7 @@ def gather_stages(
     folder, reading = Path(folder), config.reading
     tests = tuple(replace(one, max_tokens=min(one.max_tokens, config.max_tokens)) for one in open_benchmarks(reading, folder)[0])
     targets = tuple(_target(spec, number, config) for number, spec in enumerate(comma_list(config.targets), 1))
-    groups, forms = _groups(config, folder)
+    groups, forms, found = _groups(config, folder)
     if targets and len(targets) != len(groups): raise ValueError(f'{len(targets)} targets and {len(groups)} sets, want a target for each stage (by is {config.by!r})')
     exclude, held_out = excluded_categories(reading, tests), sorted({item.task for one in tests for item in one.items if item.task})
     read = read_candidates('the training data', itertools.chain.from_iterable(groups.values()), reading, exclude, held_out)
@@ -186,7 +188,7 @@ def gather_stages(
     if len(stages) < 2: raise ValueError(f'there is one stage, {stages[0].name}: want two or more')
     spare = [task for task in drawn if not any(task in one.training for one in stages)]
     account = [*_counted(clean.left_out), {'rule': 'overlap', 'tasks': 0, 'examples': clean.account['overlapping']}, *_counted(dropped), {'rule': 'not_needed', 'tasks': len(spare), 'examples': 0}]
-    notes = _notes(config, stages, kind, usable, len(clean.rows))
+    notes = (*found, *_notes(config, stages, kind, usable, len(clean.rows)))
     own = targets or (() if kind == 'none' else tuple(holdout_benchmark(one, kind, config.max_tokens) for one in stages))
     return ContinualData(stages, tests, own, 'targets' if targets else kind, tuple(row for row in account if row['tasks'] or row['examples']), notes, _general(config, (tests, targets), exclude, held_out, folder))
 

@@ -130,13 +130,13 @@ def split_tasks(
 # %% ../nbs/33_stages.ipynb #e57aa1fc
 def new_tasks(
     versions: Mapping[str, Iterable[str]],  # name of each version -> ids of its tasks, the oldest first
-) -> dict[str, tuple[str, ...]]:            # the same names -> tasks that appear there first, sorted; ValueError names a version without any
+) -> dict[str, tuple[str, ...]]:            # the same names -> tasks that appear there first, sorted; () for a version without any, but the first must have some (ValueError)
     "The tasks that each version brought."
     known, found = set(), {}
     for name, tasks in versions.items():
         found[name] = tuple(sorted(set(tasks) - known))
         known |= set(found[name])
-        if not found[name]: raise ValueError(f'the stage of version {name} is empty: it brought no task' + (' that no earlier version has; leave it out' if len(found) > 1 else ''))
+        if not known: raise ValueError(f'the stage of version {name} is empty: it has no task')
     return found
 
 # %% ../nbs/33_stages.ipynb #32d53283

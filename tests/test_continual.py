@@ -102,7 +102,9 @@ def test_versions_of_a_dataset_are_stages(place, tmp_path):
     with pytest.raises(ValueError, match=r'version v3 \(2\) is empty|named twice'): gather_stages(replace(config, data=f'{config.data},{tmp_path}/v3'), place)
     (tmp_path/'again').mkdir()
     (tmp_path/'v2').rename(tmp_path/'again'/'v2')
-    with pytest.raises(ValueError, match='stage of version v2 is empty: it brought no task'): gather_stages(replace(config, data=f'{tmp_path}/v3,{tmp_path}/again/v2'), place)
+    with pytest.raises(ValueError, match='there is one stage, v3'): gather_stages(replace(config, data=f'{tmp_path}/v3,{tmp_path}/again/v2'), place)
+    both = gather_stages(replace(config, data=f'{tmp_path}/v1,{tmp_path}/again/v2,{tmp_path}/v3'), place)  # the last has nothing that is new beside another of its kind
+    assert [one.name for one in both.stages] == ['v1', 'v2', 'v3'] and any('edited or taken out later' in note for note in both.notes)
 
 
 def test_each_set_may_be_a_stage_with_a_target_of_its_own(place, tmp_path):

@@ -6,6 +6,7 @@
 __all__ = ['ask_tasks', 'Bucket', 'sort_buckets', 'make_bucket', 'build_dataset', 'estimate_dataset']
 
 # %% ../../nbs/15_dynosaur.dataset.ipynb #05a3702d
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, nullcontext
@@ -193,7 +194,8 @@ def estimate_dataset(
         plan = _plan_next(parameters, config, prompts, llm)
         asked = (request for card in plan.ask for request in source_requests(card, config.rule_set, config.setting_names, prompts, config.seed)[0])
         needed = estimate(llm, asked, read_sampling(config))
-    shown = {'sources': len(plan.cards), 'sources dropped': len(plan.refused), **({'sources unchanged': len(plan.carried)} if plan.previous else {})}
+    whats = Counter(change.what for change in plan.changes)
+    shown = {'sources': len(plan.cards), 'sources dropped': len(plan.refused), **({'since then': ', '.join(f'{number:,} {what}' for what, number in whats.items())} if plan.previous else {})}
     if config.llm.partition(':')[0] in ('rules', 'recorded'): return {**shown, 'calls to send': 0, 'answers by rule or record': needed.calls + needed.hits, 'money': 'none'}
     money = 'unknown: give price_in and price_out' if needed.money is None else f'${needed.money:.4f} at most'
     return {**shown, 'calls to send': needed.calls, 'answers in the ledger': needed.hits,
