@@ -1,6 +1,6 @@
 """One new source added to 300, and one new document added to 300: calls, seconds and bytes written of a step, over those of a full run.
 
-Run it with `python benchmarks/growth.py`, two cores, about six minutes. Sources are folders of 500 drawn rows (text, question, answer, label) with a card each,
+Run it with `python benchmarks/growth.py`, two cores, about four minutes. Sources are folders of 500 drawn rows (text, question, answer, label) with a card each,
 documents have twenty paragraphs. A server on loopback (tests/llm_server.py) answers at once with the embedded writer, so the calls cost next to
 nothing and a real endpoint makes the difference larger. Each run is a process of its own, without the report's page. `first` is 300 from nothing, `step` adds one
 with `previous`, `full` is the 301 from nothing with an empty ledger; that step and full have the same examples is checked.

@@ -64,6 +64,7 @@ class Sieve:
         self.rules, self.seen, self.whole, self.dropped, self.samples, self.banned = rules, set(), set(), Counter(), {}, banned or {}
 
     def bans(self, like: Context) -> Rejected | None:  # the line about a document or dataset that may not be read
+        if not self.banned: return None
         alone = replace(like, source=like.source.rpartition('/')[2]) if like.document else like  # as it is called where no other place has the name
         named = sorted((origin_names(like) | origin_names(alone)) & self.banned.keys())
         return Rejected('source', text_origin(like), 'dropped', f'taken out on {self.banned[named[0]]}') if named else None

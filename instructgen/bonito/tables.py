@@ -21,8 +21,7 @@ from .format import ANY_PLACEHOLDER, TaskType, load_task_types
 from .growth import TextChange
 from ..chunks import coverage, document_key
 from ..records import Context, Rejected
-from ..run_tables import clip_text, read_examples, read_lines, take_turns
-from ..versions import CHANGES
+from ..run_tables import clip_text, read_examples, read_lines, sort_changes, take_turns
 
 # %% ../../nbs/25_bonito.tables.ipynb #01b7849c
 def funnel_table(
@@ -127,8 +126,7 @@ def text_growth_table(
     changes: Iterable[TextChange],  # from `settle_texts`
 ) -> pd.DataFrame:                  # document, what, why, texts_before, texts, new_texts, examples_before, examples; unchanged ones last, then by name
     "What a step did to each document or dataset."
-    order = {what: place for place, what in enumerate(sorted(CHANGES, key=lambda what: what == 'unchanged'))}
-    rows = [(change.name, change.what, change.why, change.texts_before, change.texts, change.texts - change.known, change.examples_before, change.examples) for change in sorted(changes, key=lambda change: (order[change.what], change.name))]
+    rows = [(change.name, change.what, change.why, change.texts_before, change.texts, change.texts - change.known, change.examples_before, change.examples) for change in sort_changes(changes)]
     return pd.DataFrame(rows, columns=['document', 'what', 'why', 'texts_before', 'texts', 'new_texts', 'examples_before', 'examples'])
 
 # %% ../../nbs/25_bonito.tables.ipynb #002084b2

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import instructgen
 from ..records import Rejected, SourceCard, Task, content_hash, from_parameters, to_json
 from ..run_llm import open_model
-from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, read_part, write_bucket, write_part
+from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, write_bucket, write_part
 from ..sources import read_table
 from ..llm import BudgetReached, KeptLLM, estimate
 from ..versions import Change, GrowthPolicy, chain_start, find_version, read_version, write_version
