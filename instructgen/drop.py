@@ -196,7 +196,9 @@ def forget_answers(
     for path in sorted({ledger_path(folder) for folder in (*folders, *chain)}):
         if not path.is_file(): continue
         with Ledger(path) as ledger:
-            keys, spared = {}, find_shared(version, leaving, chain, ledger)
+            keys, spared = {}, {}
+            try: spared = find_shared(version, leaving, chain, ledger)
+            except (OSError, ValueError) as error: logging.getLogger(__name__).warning('answers about texts that another document has now are not spared: %s', error)
             for older in chain:  # all of a chain were made by the same rules
                 try: keys |= find_keys(replace(version, folder=str(older)), find_leaving(older, leaving.names, version.method), ledger)
                 except (OSError, ValueError) as error: logging.getLogger(__name__).warning('answers that %s asked for before the ledger named sources are not looked for: %s', older, error)

@@ -474,6 +474,16 @@ def test_answers_about_a_text_that_another_document_has_now_stay(archive, tmp_pa
         assert sum(server.counts.requests.values()) == sent and counts['growth']['new_prompts'] == 0 and 'x.md' in {context.document for context in plan.contexts}
 
 
+def test_a_drop_goes_through_where_moved_texts_cannot_be_looked_up(archive, tmp_path, monkeypatch, caplog):
+    def gone(*given): raise FileNotFoundError('no training data')
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}')
+        with open_run('bonito_data', asdict(config), out=tmp_path/'v1') as run: run.finish({name: value for name, value in build_bonito(run, config, *gather_contexts(config)[:2]).items() if isinstance(value, int)})
+        monkeypatch.setattr('instructgen.drop.find_shared', gone)
+        place, went = drop_sources(tmp_path/'v1', ['archive/d03.md'], tmp_path/'v2')
+    assert went['answers'] == 3 and 'd03.md' not in {context.document for context in read_lines(place, Context)} and 'are not spared: no training data' in caplog.text
+
+
 def test_other_rules_are_refused_before_anything_is_asked(archive, tmp_path):
     with Writer() as server:
         config = settings(archive, llm=f'openai:bonito@{server.url}')
