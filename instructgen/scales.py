@@ -7,6 +7,7 @@ __all__ = ['SCALES', 'PAPER_MODELS', 'SHAPES', 'Scale', 'find_scale', 'scale_tra
            'describe_scale']
 
 # %% ../nbs/33_scales.ipynb #99a46aab
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from .checkpoints import find_base
 from .plan import TrainingPlan, plan_training
 from .presets import TrainConfig, preset
-from .starts import StartConfig
+from .starts import START_NAMES, StartConfig
 
 # %% ../nbs/33_scales.ipynb #3ff9af96
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,18 @@ def scale_training(
 
 # %% ../nbs/33_scales.ipynb #581c0660
 def scale_start(
-    name: str,           # of a scale
-    config: StartConfig, # what was asked for
-) -> StartConfig:        # ValueError if a model must be named
+    name: str,                          # of a scale
+    config: StartConfig,                # what was asked for
+    starts: Sequence[str] = START_NAMES,  # with which models the arms begin
+) -> StartConfig:                       # ValueError if a model or instructions must be named
     "The models of an adaptation experiment at a scale."
     scale = find_scale(name)
     if name == 'tiny': return config
     if not config.model and name != 'paper': raise ValueError(f'scale {name} needs a model: name a folder or a hub id')
-    chosen = scale.presets['adapt'] if config.preset == 'tiny' else config.preset
-    return replace(config, model=config.model or PAPER_MODELS['adapt'], preset=chosen)
+    if 'instruction_tuned' in starts and not config.tuned_model and config.tuning == 'demo':
+        raise ValueError(f'scale {name} needs tuned_model (the model after instructions, or an adapter for it) or tuning (instructions such as P3 rows, which it is then trained on); or leave instruction_tuned out of starts')
+    published = config.preset == 'tiny'  # the default: nobody named one
+    return replace(config, model=config.model or PAPER_MODELS['adapt'], preset=scale.presets['adapt'] if published else config.preset, settings={**(scale.changes if published else {}), **config.settings})
 
 # %% ../nbs/33_scales.ipynb #b4455895
 SHAPES = {

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from instructgen.adaptation import arm_differences, arm_scores, check_arms, findings, gains_table, main_metric, off_target, row_type, run_arm
-from instructgen.adaptation_data import ARMS, AdaptationConfig, ArmData, arms_table, dynosaur_arm, equalise, gather_arms, read_target
+from instructgen.adaptation import arm_differences, arm_scores, check_arms, check_start, findings, gains_table, main_metric, off_target, row_type, run_arm
+from instructgen.adaptation_data import ARMS, AdaptationConfig, ArmData, TargetData, arms_table, count_steps, dynosaur_arm, equalise, gather_arms, read_target
 from instructgen.benchmarks import Benchmark, Item
 from instructgen.predictions import Prediction, predictions_path, write_prediction
-from instructgen.records import Context, Example
+from instructgen.parameter_files import read_parameter_file
+from instructgen.records import Context, Example, from_parameters
 from instructgen.report import run_report
 from instructgen.scores import read_scores
 from instructgen.sources import demo_folder
@@ -45,11 +46,48 @@ def test_starts_know_nothing_of_the_target(tmp_path: Path):
     for spec, source in (('trail_statements=somewhere', 'trail_statements'), ('town_guide=somewhere', 'town_guide')):
         kept, never = tuning_rows(replace(TINY, target=spec, tuning_rows=5000), tmp_path)
         assert source not in {row.source for row in (*kept, *never)}
-        assert not {row.id for row in kept} & {row.id for row in never}
-        assert abs(len(never) / (len(kept) + len(never)) - .1) < .01
+        assert not {row.id for row in kept} & {row.id for row in never} and not {row.source for row in kept} & {row.source for row in never}
+        assert .1 <= len(never) / (len(kept) + len(never)) <= 1 / 3
     everything = tuning_rows(replace(TINY, target='', tuning_rows=5000), tmp_path)
-    assert {'trail_statements', 'town_guide'} <= {row.source for row in everything[0]}
+    assert {'trail_statements', 'town_guide'} <= {row.source for rows in everything for row in rows}
     assert target_sources('PubMedQA=x') & target_sources('pubmed_qa=x')
+
+
+def test_rows_of_one_source_are_held_out_by_row(tmp_path: Path):
+    rows = [{'instruction': f'Say {number}.', 'input': '', 'output': str(number)} for number in range(50)]
+    (tmp_path/'alpaca.json').write_text(json.dumps(rows))
+    kept, never = tuning_rows(StartConfig(tuning=f'alpaca:{tmp_path}/alpaca.json'), tmp_path)
+    assert (len(kept), len(never)) == (45, 5) and not {row.instruction for row in kept} & {row.instruction for row in never}
+
+
+def test_starts_know_nothing_of_what_is_asked_later(shared_data: Path, tmp_path: Path):
+    config = StartConfig(target='pubmed_qa=x', tuning=f'p3:{shared_data}/p3/t0_train_50k_by_template.jsonl.xz', super_ni=f'{shared_data}/eval/super_ni')
+    kept, never = tuning_rows(config, tmp_path)
+    without = tuning_rows(replace(config, super_ni=''), tmp_path)
+    gone = {row.source for rows in without for row in rows} - {row.source for row in (*kept, *never)}
+    assert {'xsum', 'rotten_tomatoes'} <= gone, gone                     # tasks of the six are made of these
+    asked = off_target(config, TargetData('pubmed_qa', None, (), (), 'ynqa', 0), 150, tmp_path)
+    assert [one.name for one in asked] == ['six held-out Super-NI tasks', 'held-out instructions of t0_train_50k_by_template'] and [len(one.items) for one in asked] == [150, 150]
+    known = check_start(config, asked, tmp_path)
+    assert known['rows'] == 8000 and known['dirty_items'] == [] and not any(found['flagged_rows'][check] for found in known['benchmarks'].values() for check in ('lineage', 'exact', 'ngram8'))
+
+
+def test_what_a_start_has_of_an_evaluation_is_told(tmp_path: Path):
+    row = max(tuning_rows(TINY, tmp_path/'off_target')[0], key=lambda row: len(row.instruction))
+    asked = Benchmark('asked', (Item('known', row.instruction, references=(row.output,)), Item('new', 'What is sold at the old quay on the last evening before the long holidays begin?', references=('ropes',))), ('rouge_l',))
+    assert check_start(TINY, [asked], tmp_path)['dirty_items'] == ['known']
+    assert check_start(replace(TINY, model='a', tuned_model='b', kind='llama'), [asked], tmp_path) == {}
+
+
+def test_runs_that_want_the_same_start_at_once_wait_for_one(tmp_path: Path):
+    script = ("import sys\nfrom instructgen.starts import StartConfig, make_starts\n"
+              "config = StartConfig(hidden=32, layers=1, vocab=600, text_steps=30, tuning_steps=2, tuning_rows=60, target='demo')\n"
+              "print(*(start.path for start in make_starts(config, place=sys.argv[1]).values()))\n")
+    runs = [subprocess.Popen([sys.executable, '-c', script, tmp_path/'starts'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [(run.communicate(timeout=300), run.returncode) for run in runs]
+    assert all(code == 0 for _, code in told), told
+    assert len({out.strip() for (out, _), _ in told}) == 1
+    assert sum(path.name == 'done' for path in (tmp_path/'starts').glob('*/*')) == 2
 
 
 def test_starts_are_made_once_and_by_what_made_them(tmp_path: Path):
@@ -107,13 +145,54 @@ def test_all_arms_of_the_demo(target, tmp_path: Path):
 def test_halves():
     rows = {name: tuple(Example(f'{name}{number}', 'ask', '', 'answer', context=f'text {number}') for number in range(30)) for name in ('bonito', 'dynosaur')}
     arms = {name: ArmData(name, examples, available=30) for name, examples in rows.items()}
-    arms['tapt'] = ArmData('tapt', (), (Context('a text that was checked'),), 1, 1)
+    arms['tapt'] = ArmData('tapt', (), tuple(Context(f'text {number}') for number in range(25)), 25, 25)   # five were dropped
     equal = equalise(arms, AdaptationConfig(arms='mixed,bonito,tapt_then_bonito', examples=21, least=5))
-    assert equal['tapt_then_bonito'].texts == arms['tapt'].texts
+    assert {text.text for text in equal['tapt_then_bonito'].texts} == {example.context for example in equal['bonito'].examples} < {text.text for text in arms['tapt'].texts}
     assert 'no text' in equalise({**arms, 'tapt': ArmData('tapt')}, AdaptationConfig(arms='tapt_then_bonito', examples=21, least=5))['tapt_then_bonito'].reason
     assert {name: len(arm.examples) for name, arm in equal.items()} == {'bonito': 21, 'tapt_then_bonito': 21, 'mixed': 21}
     assert Counter(example.id.rstrip('0123456789') for example in equal['mixed'].examples) == {'bonito': 10, 'dynosaur': 11}
     assert equal['tapt_then_bonito'].examples != () and set(equal['tapt_then_bonito'].examples) == set(equal['bonito'].examples)
+
+
+def _asks(name: str, texts: range, each: int) -> ArmData:
+    return ArmData(name, tuple(Example(f'{name}{text}-{turn}', f'ask {turn}', '', 'answer', context=f'text {text}') for turn in range(each) for text in texts), available=len(texts) * each, contexts=len(texts))
+
+
+def test_arms_know_the_same_texts():
+    arms = {'tapt': ArmData('tapt', (), tuple(Context(f'text {number}') for number in range(60)), 60, 60), 'rules': _asks('rules', range(40), 2), 'bonito': _asks('bonito', range(10, 60), 4), 'gold': _asks('gold', range(60), 1),
+            'dynosaur': ArmData('dynosaur', tuple(Example(f'd{number}', 'ask', '', 'answer', source='other') for number in range(90)), available=90)}
+    equal = equalise(arms, AdaptationConfig(examples=50, least=20))
+    same = {f'text {number}' for number in range(10, 40)}                 # what all of them made something of
+    assert {text.text for text in equal['tapt'].texts} == same
+    for name in ('rules', 'bonito', 'gold'): assert {example.context for example in equal[name].examples} == same and len(equal[name].examples) == 30 and equal[name].contexts == 30
+    assert len(equal['dynosaur'].examples) == 30 and equal['mixed'].contexts == 15
+    assert {text.text for text in equal['tapt_then_bonito'].texts} == same
+
+
+def test_an_arm_that_leaves_nothing_to_the_others_is_not_run():
+    arms = {'rules': _asks('rules', range(6), 10), 'bonito': _asks('bonito', range(80), 1), 'gold': _asks('gold', range(80), 1)}
+    equal = equalise(arms, AdaptationConfig(arms='rules,bonito,gold', examples=100, least=20))
+    assert equal['rules'].reason.startswith('6 texts, of which 6 examples would be left') and len(equal['bonito'].examples) == len(equal['gold'].examples) == 80
+
+
+def test_fewer_examples_than_texts():
+    equal = equalise({'bonito': _asks('bonito', range(80), 2), 'gold': _asks('gold', range(80), 3)}, AdaptationConfig(arms='bonito,gold', examples=25, least=20))
+    assert {example.context for example in equal['bonito'].examples} == {example.context for example in equal['gold'].examples} and len(equal['gold'].examples) == 25
+
+
+def test_steps_by_the_published_rule():
+    arms = {'bonito': _asks('bonito', range(100), 1)}
+    assert [count_steps(arms, steps) for steps in (0, 30)] == [7, 30] and count_steps({'bonito': _asks('bonito', range(1000), 170)}, 0) == 10_000
+    given = read_parameter_file('bonito').parameters
+    assert from_parameters(AdaptationConfig, given).steps == 0
+
+
+@pytest.mark.parametrize('start, templates, told', [(StartConfig(model='a/model'), 'demo', 'local:BatsResearch/bonito-v1'), (StartConfig(model='a/model'), 'somewhere', 'made'), (TINY, 'demo', 'made')])
+def test_which_generator(target, monkeypatch, tmp_path: Path, start: StartConfig, templates: str, told: str):
+    import instructgen.adaptation_data as data
+    monkeypatch.setattr(data, 'make_generator', lambda *_: ('made', 'ctga'))
+    monkeypatch.setattr(data, 'generate_arm', lambda name, llm, *_, **__: ArmData(name, note=llm))
+    assert gather_arms(AdaptationConfig(arms='bonito', templates=templates), start, target, tmp_path)['bonito'].note == told
 
 
 def test_dynosaur_leaves_the_target_out(target, tmp_path: Path):
@@ -202,7 +281,7 @@ def test_report(tmp_path: Path, monkeypatch):
     assert manifest['status'] == 'complete' and {row.start for row in rows} == {'none', 'pretrained', 'instruction_tuned'}
     assert {row.arm for row in rows} - {'tapt_then_bonito'} == {'majority', 'guessing', 'zero_shot', 'tapt', 'rules', 'gold'} and set(manifest['not_run']) <= {'tapt_then_bonito'}
     page = (folder/'report.html').read_text()
-    for words in ('What this does not show', 'random weights', 'Gain and change', 'no difference shown', 'How often each option was chosen', *(['Not run: '] if manifest['not_run'] else [])): assert words in page
+    for words in ('What this does not show', 'random weights', 'Gain and change', 'no difference shown', 'How often each option was chosen', 'know the same', 'All, clean and dirty items', *(['Not run: '] if manifest['not_run'] else [])): assert words in page
     comparisons = json.loads((folder/'scores.json').read_text())['comparisons']
     assert {'benchmark', 'metric', 'arm', 'other', 'difference', 'low', 'high', 'n', 'start'} <= set(comparisons[0])
     before = {path: path.stat().st_mtime_ns for path in folder.glob('arms/*/predictions/*.jsonl')}

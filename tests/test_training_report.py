@@ -19,7 +19,7 @@ from instructgen.report import run_report
 from instructgen.run_scores import gather_runs
 from instructgen.scales import SCALES, describe_scale, scale_start, scale_training
 from instructgen.scores import ScoreRow, read_scores, write_scores
-from instructgen.starts import Start, StartConfig
+from instructgen.starts import Start, StartConfig, task_training, text_training
 from instructgen.store import open_run, read_manifest
 from instructgen.training_arms import TrainingConfig, choose_rows, excluded_categories, make_arms, open_benchmarks, parse_sets, read_candidates, without_overlap
 from instructgen.training_results import PUBLISHED, findings, published_table, results_table
@@ -273,7 +273,12 @@ def test_scales_say_what_they_need():
     for scale in SCALES: assert scale_training(scale, 't5', 'a/model').model == 'a/model'
     with pytest.raises(ValueError, match='needs a model'): scale_training('one_gpu', 't5')
     with pytest.raises(ValueError, match='needs a model'): open_base(RunConfig(scale='one_gpu'))
-    assert scale_start('paper', StartConfig()).model == 'mistralai/Mistral-7B-v0.1'
+    assert scale_start('paper', StartConfig(), ['pretrained']).model == 'mistralai/Mistral-7B-v0.1'
+    with pytest.raises(ValueError, match='needs tuned_model'): scale_start('paper', StartConfig())
+    with pytest.raises(ValueError, match='needs tuned_model'): scale_start('one_gpu', StartConfig(model='a/model'))
+    one, published = (task_training(scale_start(name, StartConfig(model='a/model', tuned_model='b/model')), 'a/model', 7) for name in ('one_gpu', 'paper'))
+    assert (one.lora_rank, one.lr, one.schedule, one.steps, one.format) == (16, 2e-4, 'constant', 7, 'bonito-target') and (published.lora_rank, published.lr) == (64, 1e-4)
+    assert text_training(scale_start('one_gpu', StartConfig(model='a/model', tuned_model='b/model')), 'a/model', 7).lora_rank == 16
     plan, told = describe_scale('paper', scale_training('paper', 'llama'), 66_695)
     assert plan.steps == 1566 and 'adapter of rank 8' in told and plan.memory['optimizer'] == plan.trained * 8
 
