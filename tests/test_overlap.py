@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from instructgen.lineage import LINEAGE_FILE, evaluation_sources, is_held_out, name_words, named_sources, read_lineage, related_evaluations
 from instructgen.matches import CHECKS, OVERLAP_RULES, OverlapRules
-from instructgen.near_tasks import near_tasks, nearest_definitions
+from instructgen.near_tasks import near_arms, near_notes, near_table, near_tasks, nearest_definitions
 from instructgen.ngrams import TaskCounter, count_covered, drop_wording, encode_words, find_grams, gram_hashes, index_grams, word_codes
 from instructgen.overlap import check_overlap, clean
 from instructgen.own_texts import own_texts, read_batches
@@ -381,6 +381,22 @@ def test_near_tasks_of_examples() -> None:
     rows = [row('a', instruction='Write a short title for the abstract.'), row('b', instruction='Write a short title for the abstract.'), row('c', instruction='Count the birds.'), row('', instruction='Free text.')]
     table = near_tasks(rows, items, least=.3)
     assert table.to_pylist()[0]['rows'] == 2 and len(table) == 1
+
+
+def test_near_arms() -> None:
+    items = [item(f'{n}', f'text {n}', instruction=f'Write a short {what} for the given abstract.', task=what) for n, what in enumerate(('title', 'summary'))]
+    arms = {'titles': [row('a', instruction='Write a short title for the abstract.'), row('b', instruction='Write a short title for the abstract.'), row('c', instruction='Count the birds.')],
+            'birds': [row(f'{n}', instruction=f'Count the birds of kind {n}.') for n in range(9)], 'rendered': [row('', instruction='Write a title for this abstract: birds')]}
+    found = near_arms(arms, items, least=.3, most=5)
+    assert {name: (one['instructions'], one['compared'], one['near']) for name, one in found.items()} == {'titles': (2, 2, 1), 'birds': (9, 5, 0), 'rendered': (0, 0, 0)}
+    first = found['titles']['nearest'][0]
+    assert (first['task'], first['rows']) == ('title', 2) and len(found['birds']['nearest']) == 3  # named, though not near
+    assert near_table(found).groupby('arm').size().to_dict() == {'titles': 2, 'birds': 3}
+    assert near_notes(found) == ['Distinct instructions that are near to one of 2 definitions of the evaluations (TF-IDF cosine of 0.3 or more): titles 1 of 2, birds 0 of 5 (those with most rows of 9). They ask for something alike, on other texts; none was dropped for that.',
+                                 'Not compared: rendered, whose rows have no instruction apart from their text.']
+    assert near_arms(dict(reversed(arms.items())), items[::-1], least=.3, most=5) == found
+    alone = near_tasks(arms['titles'], items, least=.3).to_pylist()
+    assert [one['instruction'] for one in alone] == [first['instruction']]
 
 
 # real data
