@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FEW_TASKS', 'MARKS', 'SILENT_SHARE', 'setup_table', 'few_tasks', 'systems_table', 'pending_table', 'overlap_table',
-           'overlap_pairs', 'main_metrics', 'part_table', 'subset_table', 'benchmark_table', 'gap_table', 'gap_square',
-           'findings', 'trouble_table', 'silent_systems', 'leading_systems', 'shown_answers']
+           'overlap_pairs', 'main_metrics', 'part_table', 'own_metric', 'category_table', 'subset_table',
+           'benchmark_table', 'gap_table', 'gap_square', 'findings', 'trouble_table', 'silent_systems',
+           'leading_systems', 'shown_answers']
 
 # %% ../nbs/34_scoring_tables.ipynb #8b95c45d
 import json
@@ -16,10 +17,13 @@ from typing import Any
 import pandas as pd
 
 from .benchmarks import Benchmark, Item
+from .dynosaur.categories import CATEGORIES
 from .evaluation import FEWEST, gap_interval, measure, metric_names, points_text, score_table
 from .predictions import Prediction, predictions_path
 from .scores import ScoreRow
 from .scoring import Said, System
+from .super_ni import category_metric
+from .training_forms import category_name
 
 # %% ../nbs/34_scoring_tables.ipynb #0a21b961
 def _over(benchmark: Benchmark) -> str:
@@ -120,6 +124,28 @@ def part_table(
     kept = [row for row in rows if (row.benchmark, row.level, row.metric, row.subset) == (benchmark, level, metric, 'all')]
     lines: dict[str, dict[str, Any]] = {}
     for row in kept: lines.setdefault(row.part, {level: row.part, 'n': row.n})[row.arm] = f'{100 * row.value:.1f}'
+    return pd.DataFrame(lines.values()).fillna('–') if lines else pd.DataFrame()
+
+# %% ../nbs/34_scoring_tables.ipynb #8b23a7cb
+def own_metric(
+    benchmark: Benchmark,  # of free answers
+    category: str,         # of its items
+) -> str:                  # of the benchmark's metrics
+    "The metric by which a category of a benchmark is shown."
+    own = category_metric(category)
+    return own if category_name(category) in CATEGORIES and own in benchmark.metrics else benchmark.metrics[0]
+
+# %% ../nbs/34_scoring_tables.ipynb #3b95bf44
+def category_table(
+    rows: Iterable[ScoreRow],  # from `all_scores`
+    benchmark: Benchmark,      # of free answers
+) -> pd.DataFrame:             # category, metric, n, a column a system; empty if there are no categories
+    "The scores of each category by its own metric, times 100."
+    lines: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if (row.benchmark, row.level, row.subset) != (benchmark.name, 'category', 'all'): continue
+        line = lines.setdefault(row.part, {'category': row.part, 'metric': own_metric(benchmark, row.part), 'n': row.n})
+        if row.metric == line['metric']: line[row.arm] = f'{100 * row.value:.1f}'
     return pd.DataFrame(lines.values()).fillna('–') if lines else pd.DataFrame()
 
 # %% ../nbs/34_scoring_tables.ipynb #51c31985
