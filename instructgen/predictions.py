@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONGEST_NAME', 'LASTING', 'Prediction', 'choose_form', 'ask_item', 'generate_answers', 'rank_options',
-           'write_prediction', 'read_predictions', 'predictions_path', 'predict', 'predict_all']
+           'write_prediction', 'read_predictions', 'predictions_path', 'read_kept', 'predict', 'predict_all']
 
 # %% ../nbs/32_predictions.ipynb #2998ce05
 import json
@@ -17,6 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .answer_sets import read_answers
 from .batches import known_format
 from .benchmarks import Benchmark, Item
 from .llm import Choices, Loglik, Request, Sampling, open_llm
@@ -170,6 +171,32 @@ def predictions_path(
     plain = re.sub(r'[^\w.-]+', '-', name).strip('-.')
     if not plain or len(plain) > LONGEST_NAME: plain = f'{plain[:LONGEST_NAME - 17]}-{content_hash(name)}'.lstrip('-')
     return Path(folder, 'predictions', f'{plain}.jsonl')
+
+# %% ../nbs/32_predictions.ipynb #21ae037c
+def _written_here(path: Path) -> bool:  # by its first line
+    try:
+        with open(path, encoding='utf-8') as lines: row = json.loads(next(lines, ''))
+    except (OSError, ValueError): return False
+    return isinstance(row, dict) and isinstance(row.get('id'), str) and set(row) <= set(Prediction.__slots__) and bool({'text', 'nats', 'error'} & set(row))
+
+def _asked(path: Path) -> str:  # hash of the questions of the note beside predictions, '' if there is none of ours
+    try: about = json.loads(path.with_suffix('.json').read_text('utf-8'))
+    except (OSError, ValueError): return ''
+    return str(about.get('hash', '')) if isinstance(about, dict) else ''
+
+def read_kept(
+    path: str | Path,        # of predictions, or of answers as `read_answers` takes them
+    benchmark: Benchmark,    # that was answered
+) -> list[Prediction]:       # in the order of the items; ValueError says what does not fit
+    "Kept answers, chosen or written, as if they had been asked for now."
+    path = Path(path)
+    if not _written_here(path): return [Prediction(id, text) for id, text in read_answers(path, benchmark).items()]
+    found = read_predictions(path, benchmark)
+    if not any(one.nats for one in found): return found
+    if benchmark.mode != 'rank': raise ValueError(f'{path} ranks options, and {benchmark.name} asks for free answers')
+    if wrong := [one.id for one, item in zip(found, benchmark.items) if one.nats and len(one.nats) != len(item.options)]: raise ValueError(f'{path}: {len(wrong)} items have other numbers of options in {benchmark.name}, such as {wrong[0]!r}')
+    if _asked(path) not in ('', benchmark.id): raise ValueError(f'{path} is of other prompts, options or lengths than those of {benchmark.name}, as the note beside it tells')
+    return found
 
 # %% ../nbs/32_predictions.ipynb #9f59a58c
 LASTING = ('too_long', 'empty_prompt', 'empty_option', 'not_finite')  # errors that asking again does not mend

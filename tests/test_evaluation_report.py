@@ -2,7 +2,9 @@
 import csv
 import json
 import re
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from instructgen.predictions import Prediction, predictions_path, read_predictio
 from instructgen.report import run_report
 from instructgen.run_scores import read_comparisons, read_run_scores
 from instructgen.scores import read_scores
-from instructgen.scoring import EvaluationConfig, System, all_differences, answer_systems, baseline_predictions, demo_benchmarks, estimate_evaluation, keep_answers, open_benchmarks, read_said
+from instructgen.scoring import EvaluationConfig, System, all_differences, answer_systems, as_asked, baseline_predictions, demo_benchmarks, estimate_evaluation, keep_answers, open_benchmarks, read_said
 from instructgen.scoring_tables import silent_systems, trouble_table
 from instructgen.store import read_manifest, read_run
 from instructgen.tiny import make_tiny_model
@@ -106,8 +108,63 @@ def test_scores_come_again_from_the_kept_predictions(own_run):
     assert {row.metric: row.value for row in score(benchmark, kept) if row.level == 'all'} == {row.metric: row.value for row in read_scores(own_run) if (row.arm, row.level, row.subset) == ('colleague', 'all', 'all')}
 
 
+@pytest.fixture(scope='module')
+def ranked_run(tmp_path_factory) -> Path:
+    "The demo's two sets, one written and one ranked, by a model that is not there any more."
+    folder = tmp_path_factory.mktemp('ranked')
+    make_tiny_model([item.instruction for one in open_benchmarks(EvaluationConfig()) for item in one.items], folder/'tiny', hidden=32, layers=1, context=512)
+    run('-p', 'model', f'local:{folder/"tiny"}', '-p', 'instances', '4', '-p', 'seed', '3', '-p', 'max_tokens', '5', '--out', str(folder/'run'))
+    shutil.rmtree(folder/'tiny')
+    return folder/'run'
+
+
+def test_a_run_is_scored_again_by_one_command(ranked_run):
+    run('-p', 'answers', str(ranked_run), '--out', str(ranked_run.parent/'same'))
+    def numbers(place): return {(row.arm, row.benchmark, row.metric, row.level, row.part): (row.value, row.low, row.high, row.n, row.model) for row in read_scores(place)}
+    before = numbers(ranked_run)
+    assert numbers(ranked_run.parent/'same') == before and {'accuracy', 'accuracy_norm', 'squad_f1'} <= {metric for _, _, metric, _, _ in before} and {arm for arm, *_ in before} > {'tiny'}
+    run('-p', 'answers', str(ranked_run), '-p', 'metrics', 'rouge_l,weighted_f1', '--out', str(ranked_run.parent/'other'))
+    other = read_scores(ranked_run.parent/'other')
+    assert {row.metric for row in other} == {'rouge_l', 'weighted_f1', 'weighted_f1_norm'} and {row.arm for row in other} == {arm for arm, *_ in before}
+    page = (ranked_run.parent/'other'/'report.html').read_text()
+    assert 'no model is needed for that' in page and 'trained from random weights' in page and not list((ranked_run.parent/'other').glob('*.sqlite'))
+    kept = [predictions_path(place/'systems'/'tiny', 'twenty statements') for place in (ranked_run, ranked_run.parent/'other')]
+    assert kept[0].read_bytes() == kept[1].read_bytes() and kept[0].with_suffix('.json').read_text() == kept[1].with_suffix('.json').read_text()
+
+
+def test_a_ranked_file_is_an_answer_like_any_other(ranked_run):
+    file, config = predictions_path(ranked_run/'systems'/'tiny', 'twenty statements'), EvaluationConfig(instances=4, seed=3, max_tokens=5)
+    named = replace(config, answers=f'mine={file}')
+    systems = answer_systems(named, open_benchmarks(named), ranked_run.parent/'file')
+    assert [system.name for system in systems] == ['mine', 'last words', 'nearest sentence', 'commonest answer']
+    said = read_said(systems, open_benchmarks(named))
+    assert all(one.nats for one in said['mine', 'twenty statements']) and all(one.nats for one in said['commonest answer', 'twenty statements'])  # so they can be compared
+    with pytest.raises(ValueError, match='other prompts, options or lengths'): answer_systems(replace(named, form='alpaca'), open_benchmarks(replace(named, form='alpaca')), ranked_run.parent/'form')
+    with pytest.raises(ValueError, match='are missing'): answer_systems(named, open_benchmarks(EvaluationConfig()), ranked_run.parent/'more')
+
+
+def test_questions_come_from_the_run_unless_they_are_named(ranked_run):
+    again = as_asked(EvaluationConfig(answers=f'old={ranked_run}', metrics='rouge_l'))
+    assert (again.benchmarks, again.instances, again.seed, again.max_tokens, again.metrics) == ('demo', 4, 3, 5, 'rouge_l')
+    only = EvaluationConfig(answers=f'old={ranked_run}', benchmarks=demo_benchmarks()[1], instances=4, seed=3, max_tokens=5, baselines=False)
+    assert as_asked(only) == only
+    assert [(one.name, one.kind) for one in answer_systems(only, open_benchmarks(only), ranked_run.parent/'only')] == [('old tiny', 'answers')]
+    assert estimate_evaluation({'answers': str(ranked_run)})['twenty statements'] == f'{len(open_benchmarks(only)[0].items)} items'
+
+
 def test_every_figure_has_its_table(own_run):
     assert {path.stem for path in (own_run/'figures').glob('*.svg')} == {'scores'} <= {path.stem for path in (own_run/'tables').glob('*.csv')}
+
+
+def test_a_category_is_shown_by_its_own_metric(tmp_path):
+    for number, category in ((901, 'Word Analogy'), (902, 'Title Generation')):
+        task = {'Definition': ['Say yes or no.'], 'Categories': [category], 'Source': ['notes'], 'Instances': [{'id': f'task{number}-{n}', 'input': f'Is stone {n} heavy?', 'output': ['yes' if n % 2 else 'no']} for n in range(6)]}
+        (tmp_path/f'task{number}_stones.json').write_text(json.dumps(task))
+    folder = run_report('evaluation', out=str(tmp_path/'run'), benchmarks=f'super_ni:{tmp_path}')
+    with open(folder/'tables'/'by_category_1.csv', newline='') as file: shown = {row['category']: row for row in csv.DictReader(file)}
+    assert {name: row['metric'] for name, row in shown.items()} == {'Word Analogy': 'exact_match', 'Title Generation': 'rouge_l'}
+    values = {(row.arm, row.part): row.value for row in read_scores(folder) if row.level == 'category' and row.metric == shown[row.part]['metric']}
+    assert all(shown[part][arm] == f'{100 * value:.1f}' for (arm, part), value in values.items()) and len(values) >= 4
 
 
 # ---- budget, resume, a server
