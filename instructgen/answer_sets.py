@@ -75,14 +75,14 @@ def load_squad(
     split: str = 'test',   # of a folder or dataset
     max_tokens: int = 25,  # of an answer
     name: str = '',        # of the benchmark, '' for SQuAD form with the name of the place
-) -> Benchmark:            # metrics squad_f1, squad_exact, squad_f1_first
+) -> Benchmark:            # metrics squad_f1, squad_exact, and both over the first gold answer alone
     "Questions about passages in SQuAD's form."
     drops, source = [], ', '.join(filter(None, (name, _squad_source(place))))
     name = name or f'SQuAD form: {Path(str(place)).stem}'
     made = [Rejected('row', id, 'no_question', 'the question is empty', str(place)) if not _text(row, 'question').strip() else
             make_item(id, SQUAD_PROMPT, f'Passage: {_text(row, "context")}\nQuestion: {_text(row, "question")}', _answers(row.get('answers')), where=str(place), source=source, context=_text(row, 'context'))
             for id, row in _squad_rows(place, split, drops)]
-    return make_benchmark(name, made, ('squad_f1', 'squad_exact', 'squad_f1_first'), drops, max_tokens=max_tokens)
+    return make_benchmark(name, made, ('squad_f1', 'squad_exact', 'squad_f1_first', 'squad_exact_first'), drops, max_tokens=max_tokens)
 
 # %% ../nbs/31_answer_sets.ipynb #1d9f85eb
 def load_user_instructions(

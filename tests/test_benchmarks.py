@@ -15,8 +15,10 @@ from hypothesis import given, settings, strategies as st
 
 from instructgen.answer_sets import load_longform, load_p3, load_squad, load_user_instructions, read_answers
 from instructgen.benchmarks import Benchmark, Item, benchmark_rows, draw_items, find_form, load_benchmark, make_benchmark, make_item
+from instructgen.evaluation import score
 from instructgen.lineage import evaluation_sources, read_lineage
 from instructgen.own_sets import fill_gaps, gap_names, load_own
+from instructgen.predictions import Prediction
 from instructgen.records import Rejected
 from instructgen.super_ni import category_metric, choose_tasks, load_super_ni, may_train, read_natural_task, super_ni_split, task_files, task_number
 from instructgen.targets import load_target, read_targets
@@ -298,6 +300,15 @@ def test_every_prompt_shows_every_field_and_not_the_answer(tmp_path, name, row):
         assert all(str(row[column]) in item.instruction for field, columns in target.fields.items() if field not in ('answer', 'answers') for column in columns if column in row)
         if target.labels: assert item.gold == 1 and len(item.options) == len(target.labels)
         else: assert item.references[0] in ('Monday', 'It rained') and item.options == ()
+
+
+@pytest.mark.parametrize('name', ['squadshifts_nyt', 'squadshifts_amazon', 'squadshifts_reddit', 'plain'])
+def test_the_first_gold_answer_alone_is_scored_beside_all(tmp_path, name):
+    "Both numbers that the paper's code prints, and both over all gold answers."
+    place = write_lines(tmp_path / 'test.jsonl', [{'context': 'It rained on Monday.', 'question': 'When?', 'answers': {'text': ['Monday', 'on Monday'], 'answer_start': [13, 10]}}])
+    benchmark = load_squad(place) if name == 'plain' else load_target(f'{name}={place}')
+    rows = score(benchmark, [Prediction(item.id, 'on Monday') for item in benchmark.items], draws=10)
+    assert {row.metric: round(row.value, 3) for row in rows if row.level == row.subset == 'all'} == {'squad_f1': 1., 'squad_exact': 1., 'squad_f1_first': .667, 'squad_exact_first': 0.}
 
 
 def test_bad_target_rows_are_counted_once(tmp_path):
