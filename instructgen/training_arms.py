@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'DEMO_SETS', 'DEMO_HELD_OUT', 'LABELS', 'parse_sets', 'TrainingConfig', 'demo_dynosaur', 'demo_benchmark',
            'read_place', 'open_benchmarks', 'excluded_categories', 'Candidates', 'read_candidates', 'without_overlap',
-           'choose_rows', 'TrainingArms', 'make_arms', 'arms_account']
+           'choose_rows', 'TrainingArms', 'make_arms', 'arms_account', 'touched_items', 'clean_note']
 
 # %% ../nbs/34_training_arms.ipynb #58551eb9
 import logging
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from .arms import Arms, equal_arms, make_pool, task_of
+from .arms import Arms, equal_arms, fewer_tasks, make_pool, task_of
 from .benchmarks import Benchmark, Item, draw_items, find_form, load_benchmark
 from .dynosaur.categories import CATEGORIES
 from .dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
@@ -255,7 +255,8 @@ class TrainingArms:
     candidates: dict[str, Candidates]       # by arm
     dirty: frozenset[str]                   # benchmark items that some arm holds
     exclude: tuple[str, ...]                # categories that no arm holds
-    notes: tuple[str, ...]                  # what was asked for and could not be had, and what the choices did
+    notes: tuple[str, ...]                  # in what arms differ, and what the choices did
+    cuts: tuple[str, ...] = ()              # what was asked for and could not be had, because of which sets
 
 # %% ../nbs/34_training_arms.ipynb #cebc490a
 def _join(name: str, parts: Sequence[Candidates], tasks: int, config: TrainingConfig) -> Candidates:  # equal parts of several sets
@@ -288,7 +289,8 @@ def make_arms(
     read = {name: read_candidates(name, stream, config, exclude, held_out) for name, stream in streams.items()}
     pairs = {name: without_overlap(one, [*benchmarks, *([user] if user else [])]) for name, one in read.items()}
     kinds = {'clean': [(0, '')], 'keep': [(1, '')], 'both': [(0, ''), (1, '_kept')]}[config.overlap]
-    most = min([*([config.tasks] if config.tasks else []), *(pairs[name][which].tasks for name in pairs for which, _ in kinds)])
+    there = {name: min(pair[which].tasks for which, _ in kinds) for name, pair in pairs.items()}
+    most = min([*([config.tasks] if config.tasks else []), *there.values()])
     definitions, ways, found = list(dict.fromkeys(item.instruction for item in benchmarks[0].items)), comma_list(config.selection), {}
     place = str(folder/'demo_dynosaur') if places[chosen] == 'demo:dynosaur' else str(parse_spec(places[chosen])[1])
     for name, pair in pairs.items():
@@ -298,7 +300,7 @@ def make_arms(
     for name, parts in unions.items(): found[name] = _join(name, [found.get(part) or pairs[part][kinds[0][0]] for part in parts if part in pairs], most, config)
     equal = equal_arms({name: one.rows for name, one in found.items()}, most, config.examples, config.seed, config.validation, (), strict=config.strict)
     dirty = frozenset().union(*(one.dirty for one in found.values()))
-    return TrainingArms(equal, found, dirty, exclude, (*equal.notes, *(note for one in found.values() for note in one.notes)))
+    return TrainingArms(equal, found, dirty, exclude, (*equal.notes, *(note for one in found.values() for note in one.notes)), (*fewer_tasks(config.tasks, there), *equal.cuts))
 
 # %% ../nbs/34_training_arms.ipynb #0dd03f16
 def arms_account(
@@ -311,3 +313,25 @@ def arms_account(
         rows.append((count['arm'], one.account.get('set_tasks', 0), one.account.get('set_examples', 0), one.account.get('left_out_tasks', 0), f'{one.account.get("overlapping", 0):,} of {one.account.get("checked", 0):,}',
                      count['tasks'], count['examples'], count['validation_tasks'], count['validation_examples'], count['equal_in']))
     return pd.DataFrame(rows, columns=['arm', 'tasks of the set', 'examples of the set', 'tasks of test categories left out', 'examples that overlap', 'tasks', 'examples', 'validation tasks', 'validation examples', 'equal in'])
+
+# %% ../nbs/34_training_arms.ipynb #a61fc9b8
+def touched_items(
+    made: TrainingArms,  # from `make_arms`
+) -> dict[str, int]:     # benchmark -> items that some set holds, before anything is taken out
+    "How many items of each benchmark the sets had."
+    found: dict[str, set[str]] = {}
+    for one in made.candidates.values():
+        for benchmark, overlap in one.overlap.items(): found.setdefault(benchmark, set()).update(overlap['dirty_items'])
+    return {benchmark: len(items) for benchmark, items in found.items()}
+
+# %% ../nbs/34_training_arms.ipynb #59b37760
+def clean_note(
+    made: TrainingArms,  # from `make_arms`
+) -> str:                # one sentence or two
+    "Why there are no dirty items, or how many there are."
+    touched = touched_items(made)
+    count, told = sum(touched.values()), ', '.join(f'{number:,} of {name}' for name, number in touched.items())
+    dropped = sum(one.account.get('overlapping', 0) for one in {part.name: part for part in made.candidates.values() if part.overlap}.values())
+    if made.dirty: return f'{len(made.dirty):,} items are dirty: some arm was trained on rows that hold their words. Clean items are those that no arm holds, the same for all arms.'
+    if not count: return 'No set holds an item of the benchmarks, so all items are clean.'
+    return f'Clean equals all: {count:,} items had been touched by rows of the sets ({told}), and the {dropped:,} rows that overlap were dropped before training, so no arm holds an item.'
