@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from instructgen.scales import SCALES, describe_scale, scale_start, scale_traini
 from instructgen.scores import ScoreRow, read_scores, write_scores
 from instructgen.starts import Start, StartConfig, task_training, text_training
 from instructgen.store import open_run, read_manifest
-from instructgen.training_arms import TrainingConfig, choose_rows, excluded_categories, make_arms, open_benchmarks, parse_sets, read_candidates, without_overlap
+from instructgen.training_arms import TrainingConfig, choose_rows, clean_note, excluded_categories, make_arms, open_benchmarks, parse_sets, read_candidates, touched_items, without_overlap
 from instructgen.training_results import PUBLISHED, findings, published_table, results_table
 from instructgen.training_runs import RunConfig, arm_folder, arm_training, compare_arms, open_base, run_arms, score_arms, train_arm, write_answers
 
@@ -79,6 +80,8 @@ def test_arms_are_equal_clean_and_without_the_test(files, tmp_path):
     account = made.candidates['dirty'].account
     assert (account['left_out_tasks'], account['left_out_examples'], account['overlapping']) == (3, 60, 3 + 40)
     assert made.candidates['plain'].account['overlapping'] == 0
+    assert touched_items(made) == {'field notes': 3}
+    assert clean_note(made) == 'Clean equals all: 3 items had been touched by rows of the sets (3 of field notes), and the 43 rows that overlap were dropped before training, so no arm holds an item.'
 
 
 def test_what_overlaps_may_be_kept_or_become_arms_of_its_own(files, tmp_path):
@@ -87,6 +90,18 @@ def test_what_overlaps_may_be_kept_or_become_arms_of_its_own(files, tmp_path):
     both = make_arms(TrainingConfig(sets=sets_of(files), tasks=10, examples=23, overlap='both'), [ASKED], tmp_path)
     assert list(both.arms.training) == ['dirty', 'dirty_kept', 'plain', 'plain_kept', 'dirty+plain'] and both.dirty == kept.dirty
     assert {'same0', 'same1'} & {task_of(row) for row in both.candidates['dirty_kept'].rows} and not {'same0', 'same1'} & {task_of(row) for row in both.candidates['dirty'].rows}
+
+
+def test_a_cut_names_the_set_that_makes_it(files, tmp_path):
+    write_rows(tmp_path/'small.jsonl', [*rows('large', 2, 20), *rows('tiny', 10, 3)])
+    write_rows(tmp_path/'few.jsonl', rows('few', 6, 40))
+    sets = f'plain={files}/plain.jsonl,small={tmp_path}/small.jsonl'
+    made = make_arms(TrainingConfig(sets=sets, tasks=12, examples=20), [ASKED], tmp_path)
+    assert made.cuts == ('LESS THAN HALF of what was asked for: 20 examples a task were asked for, and every arm is cut to 3 (36 examples of 12 tasks, validation included), because of small (70 examples of 12 tasks), of which at most 20 a task count; without it it would be 20 a task',)
+    assert {len(found) for found in made.arms.training.values()} == {11 * 3} and not any('were asked for' in note for note in made.notes)
+    fewer = make_arms(TrainingConfig(sets=f'few={tmp_path}/few.jsonl,{sets}', tasks=12, examples=5), [ASKED], tmp_path)
+    assert fewer.cuts == ('12 tasks an arm were asked for, and every arm is cut to 6, because few has no more',)
+    assert make_arms(TrainingConfig(sets=sets, tasks=10, examples=3), [ASKED], tmp_path).cuts == ()
 
 
 def test_arms_do_not_depend_on_the_order_of_rows(files, tmp_path):
@@ -319,6 +334,31 @@ def test_the_page_says_what_it_does_not_show(run):
     page = (run/'report.html').read_text()
     for words in ('small one from random weights', 'What this does not show', 'cannot be compared', 'that overlap', 'Optimizer: adamw_torch'): assert words in page, words
     assert 'no arm was shown to be better than another' in page or 'is better than' in page
+    assert re.search(r'Clean equals all: \d+ items had been touched', page)
+
+
+def test_near_tasks_are_looked_for_unasked(run):
+    found = json.loads((run/'overlap.json').read_text())['near_tasks']
+    assert set(found) == {'dynosaur', 'p3', 'dynosaur+p3'} and found['dynosaur']['compared'] > 0 < found['dynosaur']['definitions']
+    page, shown, whole = (run/'report.html').read_text(), pd.read_csv(run/'tables'/'nearest_instructions.csv'), pd.read_csv(run/'tables'/'near_tasks.csv')
+    assert 'Distinct instructions that are near to one of' in page and 'The nearest instructions of each arm' in page
+    assert 0 < len(shown) <= 3 * len(found) and len(whole) == sum(len(one['nearest']) for one in found.values()) >= len(shown)
+
+
+def test_dirty_items_categories_and_cuts_have_their_place(tmp_path):
+    for number, category in ((901, 'Word Analogy'), (902, 'Title Generation')):
+        task = {'Definition': [f'Tell what stands in the note of kind {number}.'], 'Categories': [category], 'Source': [f'notes {number}'], 'Instances': [{'id': f'task{number}-{n}', 'input': sentence(11, number, n), 'output': [f'the {WORDS[n]} note']} for n in range(6)]}
+        (tmp_path/f'task{number}_notes.json').write_text(json.dumps(task))
+    copied = [Example(f'copy-{n}', 'Read aloud.', sentence(11, 901, n), 'a note', task_id='dirty0', source='dirty') for n in range(3)]
+    write_rows(tmp_path/'dirty.jsonl', [*rows('dirty', 6, 8), *copied])
+    write_rows(tmp_path/'plain.jsonl', rows('plain', 6, 3))
+    folder = run_report('training', out=str(tmp_path/'run'), sets=f'dirty={tmp_path}/dirty.jsonl,plain={tmp_path}/plain.jsonl', overlap='keep', benchmarks=f'super_ni:{tmp_path}', examples=8, hidden=32, layers=1, text_steps=2, steps=2, measures=1, max_tokens=4)
+    subsets, parts, page = pd.read_csv(folder/'tables'/'subsets.csv'), pd.read_csv(folder/'tables'/'parts.csv'), (folder/'report.html').read_text()
+    assert set(subsets['arm']) == {'untrained', 'dirty', 'plain'} and subsets['dirty'].str.endswith('n = 3').all() and subsets['clean'].str.endswith('n = 9').all() and subsets['all'].str.endswith('n = 12').all()
+    assert '3 items are dirty: some arm was trained on rows that hold their words.' in page
+    assert dict(parts.loc[parts['level'] == 'category', ['part', 'metric']].values) == {'Word Analogy': 'exact_match', 'Title Generation': 'rouge_l'}
+    assert '<p class="warning">LESS THAN HALF of what was asked for: 8 examples a task' in page and 'because of plain (18 examples of 6 tasks)' in page
+    assert 'fewer than were asked for: the warning above' in page and len(read_manifest(folder)['notes']) == 1
 
 
 def test_claims_are_judged_from_such_a_run(tmp_path):
