@@ -281,7 +281,7 @@ def test_report(tmp_path: Path, monkeypatch):
     assert manifest['status'] == 'complete' and {row.start for row in rows} == {'none', 'pretrained', 'instruction_tuned'}
     assert {row.arm for row in rows} - {'tapt_then_bonito'} == {'majority', 'guessing', 'zero_shot', 'tapt', 'rules', 'gold'} and set(manifest['not_run']) <= {'tapt_then_bonito'}
     page = (folder/'report.html').read_text()
-    for words in ('What this does not show', 'random weights', 'Gain and change', 'no difference shown', 'How often each option was chosen', 'know the same', 'All, clean and dirty items', *(['Not run: '] if manifest['not_run'] else [])): assert words in page
+    for words in ('What this does not show', 'random weights', 'Gain and change', 'no difference shown', 'How often each option was chosen', 'know the same', 'No near tasks were looked for', 'All, clean and dirty items', *(['Not run: '] if manifest['not_run'] else [])): assert words in page
     comparisons = json.loads((folder/'scores.json').read_text())['comparisons']
     assert {'benchmark', 'metric', 'arm', 'other', 'difference', 'low', 'high', 'n', 'start'} <= set(comparisons[0])
     before = {path: path.stat().st_mtime_ns for path in folder.glob('arms/*/predictions/*.jsonl')}
