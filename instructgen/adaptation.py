@@ -23,7 +23,7 @@ from .adaptation_data import ArmData, TargetData
 from .benchmarks import Benchmark, Item
 from .bonito.format import load_task_types
 from .bonito.meta import read_registry
-from .evaluation import chosen_options, compare, constant_predictions, gap_record, gap_text, group_items, measure, points_text, score, score_text
+from .evaluation import chosen_options, compare, constant_predictions, drawn, gap_record, gap_text, group_items, measure, points_text, score, score_text
 from .matches import OVERLAP_RULES
 from .overlap import overlap_with
 from .predictions import predict_all, predictions_path, read_predictions
@@ -220,7 +220,7 @@ def arm_differences(
             said = {arm: read_predictions(predictions_path(Path(folder, f'{start.name}-{arm}'), benchmark.name), benchmark) for arm in arms}
             pairs = [(arm, other) for other in arms for arm in arms if arm != other and (other in ('zero_shot', 'tapt') and arms.index(arm) > arms.index(other) or benchmark is benchmarks[0] and arms.index(arm) < arms.index(other) and other not in ('zero_shot', 'tapt') and arm not in ('zero_shot', 'tapt'))]
             for arm, other in pairs:
-                gap = compare(benchmark, said[arm], said[other], main_metric(benchmark), over='group', seed=seed)
+                gap = compare(benchmark, said[arm], said[other], main_metric(benchmark), over=drawn(benchmark), seed=seed)
                 found.append(gap_record(benchmark, arm, other, gap, start=start.name))
     return found
 

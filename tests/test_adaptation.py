@@ -17,7 +17,7 @@ from instructgen.records import Context, Example, from_parameters
 from instructgen.report import run_report
 from instructgen.scores import read_scores
 from instructgen.sources import demo_folder
-from instructgen.starts import StartConfig, make_starts, raw_texts, target_sources, tuning_rows
+from instructgen.starts import Start, StartConfig, make_starts, raw_texts, target_sources, tuning_rows
 from instructgen.store import read_manifest
 
 TINY = StartConfig(hidden=32, layers=1, vocab=600, text_steps=2, tuning_steps=2, tuning_rows=60, target='demo')
@@ -222,6 +222,18 @@ def test_off_target_tasks_are_even_and_of_other_types(target, tmp_path: Path):
     assert first.id == again.id and len(first.items) == 60
     counts = Counter(item.task for item in first.items)
     assert target.task_type not in {item.category for item in first.items} and max(counts.values()) - min(counts.values()) <= 3
+
+
+@pytest.mark.parametrize('tasks, verdict', [(20, 'no difference shown'), (4, 'better')])
+def test_differences_over_many_tasks_are_drawn_over_tasks(tmp_path: Path, tasks: int, verdict: str):
+    asked = Benchmark('asked', tuple(Item(f'{task}/{number}', 'Name it.', references=('a cat',), task=f'task{task}') for task in range(tasks) for number in range(30)), ('exact_match',))
+    starts = {'pretrained': Start('pretrained', 'x', 'a model', True)}
+    for arm in ('zero_shot', 'gold'):                                       # one task alone is learnt, and whole
+        path = predictions_path(tmp_path/f'pretrained-{arm}', 'asked')
+        path.parent.mkdir(parents=True)
+        path.write_text(''.join(write_prediction(Prediction(item.id, 'a cat' if arm == 'gold' and item.task == 'task0' else 'a dog')) for item in asked.items))
+    gap, = arm_differences(tmp_path, starts, ('zero_shot', 'gold'), [asked])
+    assert gap['verdict'] == verdict and gap['difference'] == pytest.approx(1 / tasks)
 
 
 def test_findings_say_when_nothing_was_shown():
