@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PROVENANCE_KEYS', 'HUB_LICENSES', 'SIZES', 'LIMITS', 'CITATIONS', 'COLUMNS', 'dataset_files', 'Provenance',
-           'count_sources', 'write_provenance', 'license_header', 'escape_cell', 'escape_url', 'markdown_table',
-           'public_parameters', 'count_rejected', 'cache_name', 'card_header', 'sources_section', 'making_section',
-           'write_card']
+           'count_sources', 'mark_lines', 'write_provenance', 'license_header', 'escape_cell', 'escape_url',
+           'markdown_table', 'public_parameters', 'count_rejected', 'cache_name', 'card_header', 'sources_section',
+           'making_section', 'write_card']
 
 # %% ../nbs/43_dataset_card.ipynb #113012a7
 import csv
@@ -27,6 +27,7 @@ from pyarrow import parquet
 
 from .records import SourceCard, check_types, read_records
 from .store import FREE_PARAMETERS, KINDS, atomic_path
+from .versions import Mark, read_marks
 
 # %% ../nbs/43_dataset_card.ipynb #754e29a6
 def dataset_files(
@@ -76,15 +77,27 @@ def count_sources(
     return [Provenance(*key, len(tasks), examples, tuple(sorted(generators))) for key, (tasks, generators, examples) in sorted(found.items())]
 
 # %% ../nbs/43_dataset_card.ipynb #f66e7929
+def mark_lines(
+    lines: Iterable[Provenance],  # from `count_sources`
+    marks: Iterable[Mark],        # from `read_marks`
+) -> dict[Provenance, Mark]:      # of the lines that are marked
+    "Which lines are of sources that are kept though they are not what they were."
+    by_source: dict[str, list[Mark]] = {}
+    for mark in marks: by_source.setdefault(mark.source, []).append(mark)
+    pairs = ((line, next((mark for mark in by_source.get(line.source, ()) if mark.covers(line.source, line.config, line.split, line.url)), None)) for line in lines)
+    return {line: mark for line, mark in pairs if mark}
+
+# %% ../nbs/43_dataset_card.ipynb #805a621b
 def write_provenance(
     folder: str | Path,  # a run folder
 ) -> Path:               # its provenance.csv
     "The table of sources, configurations, splits, revisions, licences and addresses beside a dataset."
     text, lines = io.StringIO(), count_sources(folder)
+    marked = mark_lines(lines, read_marks(folder))
     names = [field.name for field in fields(Provenance) if field.name != 'generators']
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(names)
-    writer.writerows([getattr(line, name) for name in names] for line in lines)
+    writer.writerow([*names, 'mark'])
+    writer.writerows([*(getattr(line, name) for name in names), marked[line].text if line in marked else ''] for line in lines)
     path = Path(folder, 'provenance.csv')
     with atomic_path(path) as temporary: temporary.write_text(text.getvalue(), 'utf-8')
     return path
@@ -235,10 +248,22 @@ COLUMNS = {'id': 'Dynosaur: task, split and row; Bonito: hash of context, task t
            'license, url': 'of the source', 'generator': 'name of the LLM'}  # columns -> meaning
 
 # %% ../nbs/43_dataset_card.ipynb #f510b47c
+def _marks_section(marked: dict[Provenance, Mark], limit: int) -> list[str]:  # [] if nothing is marked
+    counts = Counter({mark: 0 for mark in marked.values()})
+    for line, mark in marked.items(): counts[mark] += line.examples
+    if not counts: return []
+    def now(mark: Mark) -> str: return escape_cell(mark.license_now) or '(none named)' if mark.relicensed else 'as it was, or not known'
+    def reason(mark: Mark) -> str: return {'gone': 'no longer there', 'waiting': 'not worked through again yet'}.get(mark.rule, mark.rule)
+    rows = [[escape_cell(mark.name), escape_cell(mark.license) or '(none named)', now(mark), escape_cell(reason(mark)), mark.since, f'{count:,}'] for mark, count in sorted(counts.items(), key=lambda pair: pair[0].name)]
+    rest = f'\n\n{len(rows) - limit:,} more are marked in `provenance.csv`.' if len(rows) > limit else ''
+    return ['These sources are gone or not what they were, and their examples are older than that:',
+            markdown_table(['source', 'licence of the examples', 'licence today', 'why', 'since', 'examples'], rows[:limit]) + rest]
+
 def sources_section(
     lines: list[Provenance],               # from `count_sources`
     cards: Iterable[SourceCard] = (),      # for the summaries, where they are at hand
     limit: int = 100,                      # lines shown
+    marks: Iterable[Mark] = (),            # from `read_marks`
 ) -> str:                                  # Markdown
     "The tables of licences and of sources, with what the sources say of themselves."
     terms: dict[str, list] = {}
@@ -255,7 +280,7 @@ def sources_section(
     rest = f'\n\n{len(lines) - limit:,} more splits of sources are in `provenance.csv`.' if len(lines) > limit else ''
     shown = {(line.source, line.config) for line in largest}
     said = [f'- {escape_cell(card.name)}: {escape_cell(card.summary, 300)}' for card in cards if card.summary and (card.source, card.config) in shown]
-    return '\n\n'.join(['## Sources and licences', licenses, table + rest, *(['In their own words, shortened:\n\n' + '\n'.join(said)] if said else [])])
+    return '\n\n'.join(['## Sources and licences', licenses, table + rest, *_marks_section(mark_lines(lines, marks), limit), *(['In their own words, shortened:\n\n' + '\n'.join(said)] if said else [])])
 
 # %% ../nbs/43_dataset_card.ipynb #e5a906e6
 def making_section(
@@ -294,7 +319,7 @@ def write_card(
         or re.split(r'[\s,]+', ','.join(map(str, said)) if isinstance(said := parameters.get('languages') or '', list) else str(said))
     header = card_header(folder, lines, name or folder.resolve().name, method, languages)
     generators = sorted({generator for line in lines for generator in line.generators if generator})
-    sections = [_opening(header['pretty_name'], lines, _count_tasks(folder), method, generators), sources_section(lines, cards),
+    sections = [_opening(header['pretty_name'], lines, _count_tasks(folder), method, generators), sources_section(lines, cards, marks=read_marks(folder)),
                 making_section(settings, manifest.get('counts', {}) if counts is None else counts, count_rejected(folder)),
                 '## Columns\n\n' + markdown_table(['column', 'meaning'], [[f'`{names}`', meaning] for names, meaning in COLUMNS.items()]), _loading(header), _limits(method, generators),
                 f'## Citation\n\n```bibtex\n{CITATIONS[method]}\n```']

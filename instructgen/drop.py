@@ -38,7 +38,7 @@ from .run_tables import read_lines
 from .sources import forget_remote
 from .store import (BUCKETS, Run, bucket_of, bucket_path, link_bucket, list_runs, merge_parts, open_run, outputs_folder, read_manifest, read_part, read_run, write_bucket,
                                write_part)
-from .versions import CHANGES, Version, count_buckets, find_version, read_chain, read_version, write_version
+from .versions import CHANGES, Change, Version, count_buckets, find_version, name_changes, read_chain, read_marks, read_version, write_changes, write_version
 
 # %% ../nbs/43_drop.ipynb #11b47ade
 def _known(folder: str | Path, method: str) -> dict[str, set[str]]:  # name of each source -> all that it may be called by
@@ -281,7 +281,10 @@ def drop_sources(
         done = [leave_bucket(before.folder, run.folder, bucket, leaving, [line for line in lines if bucket_of(line.id) == bucket]) for bucket in range(BUCKETS)]
         merged = merge_parts(run.folder, [bucket for bucket, how in enumerate(done) if how])
         if before.method == 'bonito': Path(run.folder, 'tasks.jsonl').unlink()
-        counts, growth = count_left(before, run.folder, leaving, merged), _step_counts(before, run, leaving)
+        counts = count_left(before, run.folder, leaving, merged)
+        changes = [Change(name, 'went', f'taken out on {dropped[name]}') for name in names]
+        growth = {**_step_counts(before, run, leaving), **name_changes(changes), **({'unreached': before.unreached} if before.unreached else {})}
+        write_changes(run, changes, (mark for mark in read_marks(before.folder) if mark.name not in names))
         if any(Path(run.folder, 'dataset', 'data').glob('*.parquet')):
             write_provenance(run.folder)
             write_card(run.folder, (), counts)

@@ -1,4 +1,5 @@
 """Growing a Bonito dataset: documents come, change and go; what stands costs no call, and the next version is what a run over everything makes."""
+import csv
 import json
 import random
 import tarfile
@@ -15,15 +16,18 @@ from instructgen.bonito.dataset import build_bonito, find_unanswered
 from instructgen.bonito.growth import TextPlan, compare_texts, count_changes, find_refusals, plan_texts, read_texts, settle_texts, standing_examples, standing_tasks
 from instructgen.bonito.tables import check_funnel
 from instructgen.chunks import text_origin
+from instructgen.dataset_card import write_card, write_provenance
 from instructgen.drop import drop_sources
 from instructgen.llm import open_llm
+from instructgen.push import plan_push, push_folder
 from instructgen.records import Context, Example, Rejected
 from instructgen.report import run_report
 from instructgen.run_llm import open_model
 from instructgen.run_tables import read_examples, read_lines
 from instructgen.store import open_run, read_manifest, read_part
-from instructgen.versions import GrowthPolicy, read_version
-from test_bonito_end_to_end import Writer, content
+from instructgen.versions import GrowthPolicy, read_marks, read_version
+from test_bonito_end_to_end import Writer
+from test_bonito_end_to_end import content as content_of
 from test_documents import story
 
 
@@ -46,6 +50,12 @@ def write_document(folder: Path, number: int, ending: str = '', first: int = 0) 
 
 
 class PowerCut(BaseException): "What no code expects."
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    "The files that must not depend on how a version came about: without the lines about what a step did not find any more."
+    lines = (folder/'rejected.jsonl').read_bytes().splitlines(keepends=True)
+    return content_of(folder) | {'rejected.jsonl': b''.join(line for line in lines if json.loads(line)['rule'] not in ('gone', 'not_drawn'))}
 
 
 def settings(archive: Path, **more) -> BonitoConfig: return BonitoConfig(**{'contexts': str(archive), 'license': 'own', 'max_chars': 500, **more})
@@ -246,6 +256,47 @@ def test_keeping_puts_texts_back_as_they_were(archive, tmp_path):
     assert told(plan) == {'d02.md': 'kept'} and content(tmp_path/'v3') == content(tmp_path/'v2')
     counts, plan = grow(tmp_path/'v3', tmp_path/'v4', config)
     assert told(plan) == {'d02.md': 'went'} and {row.url.partition('#')[0] for row in rows(tmp_path/'v4').values()} <= {path.name for path in archive.iterdir()}
+
+
+def test_what_went_is_named_and_what_is_kept_is_marked(archive, tmp_path):
+    config = settings(archive)
+    build(tmp_path/'v1', config)
+    (archive/'d02.md').unlink()
+    (archive/'d03.md').rename(archive/'x03.md')
+    counts, _ = grow(tmp_path/'v1', tmp_path/'v2', config)
+    lines = {drop.id: drop for drop in read_lines(tmp_path/'v2', Rejected) if drop.rule in ('gone', 'not_drawn')}
+    assert {name: drop.rule for name, drop in lines.items()} == {'archive/d02.md': 'gone', 'archive/d03.md': 'gone'} and 'no longer there; it had' in lines['archive/d02.md'].text
+    assert [(item['name'], item['what']) for item in counts['growth']['named']] == [('archive/d02.md', 'went'), ('archive/d03.md', 'went'), ('archive/x03.md', 'came')] and counts['growth']['not_named'] == 0
+    assert {json.loads(line)['name'] for line in (tmp_path/'v2'/'changes.jsonl').read_text().splitlines()} == {item['name'] for item in counts['growth']['named']} and not read_marks(tmp_path/'v2')
+    grow(tmp_path/'v2', tmp_path/'v3', config)
+    assert not any(drop.rule in ('gone', 'not_drawn') for drop in read_lines(tmp_path/'v3', Rejected))                       # a line of its step alone
+    kept, _ = grow(tmp_path/'v1', tmp_path/'keep', config, gone='keep')
+    marks, table = read_marks(tmp_path/'keep'), list(csv.DictReader(write_provenance(tmp_path/'keep').open(newline='')))
+    assert [(mark.name, mark.rule, bool(mark.since)) for mark in marks] == [('archive/d02.md', 'gone', True)] and {drop.id: drop.rule for drop in read_lines(tmp_path/'keep', Rejected) if drop.kind == 'source'} == {'archive/d03.md': 'not_drawn'}
+    assert {row['url'].partition('#')[0] for row in table if row['mark']} == {'d02.md'} and all(row['mark'].startswith('kept, no longer there (since ') for row in table if row['mark'])
+    assert '| archive/d02.md | own | as it was, or not known | no longer there |' in write_card(tmp_path/'keep').read_text()
+    drop_sources(tmp_path/'keep', ['archive/d02.md'], tmp_path/'dropped', keep_answers=True)
+    assert read_marks(tmp_path/'dropped') == [] and [item['name'] for item in read_manifest(tmp_path/'dropped')['growth']['named']] == ['archive/d02.md']
+    for path in archive.iterdir(): path.unlink()
+    grow(tmp_path/'keep', tmp_path/'quiet', config, listing='new')
+    assert read_marks(tmp_path/'quiet') == marks                                                                            # nobody looked at it
+
+
+def test_rows_of_a_dataset_that_may_not_be_passed_on_today_are_held_back(tmp_path):
+    (tmp_path/'news').mkdir()
+    (tmp_path/'news'/'README.md').write_text('---\nlicense: mit\nlanguage: en\n---\n# News\n')
+    (tmp_path/'news'/'train.jsonl').write_text(''.join(json.dumps({'text': story(i)}) + '\n' for i in range(6)))
+    config = settings(tmp_path/'news')
+    build(tmp_path/'v1', config)
+    assert not plan_push(tmp_path/'v1', 'ann/news').held
+    (tmp_path/'news'/'README.md').write_text('---\nlicense: cc-by-nd-4.0\nlanguage: en\n---\n# News\n')
+    counts, _ = grow(tmp_path/'v1', tmp_path/'v2', config, gone='keep')
+    mark = read_marks(tmp_path/'v2')[0]
+    assert counts['growth']['kept'] == 1 and (mark.license, mark.license_now, mark.rule) == ('mit', 'cc-by-nd-4.0', 'denied_license')
+    assert {row.license for row in rows(tmp_path/'v2').values()} == {'mit'}
+    plan = plan_push(tmp_path/'v2', 'ann/news')
+    assert sum(item['examples'] for item in plan.held) == len(rows(tmp_path/'v2')) > 0 and 'forbids derived work (cc-by-nd-4.0) today' in plan.held[0]['why']
+    with pytest.raises(PermissionError, match='nothing was sent'): push_folder(tmp_path/'v2', 'ann/news', dry_run=True)
 
 
 def test_a_listing_of_what_is_new(archive, tmp_path):

@@ -116,7 +116,7 @@ def test_counts_are_those_of_the_rows(tmp_path):
 def test_provenance_table(tmp_path):
     run = make_run(tmp_path / 'run', examples_of('films, old', url='https://example.org/"x"') + examples_of('essays', 'cc-by-4.0'))
     rows = list(csv.DictReader(write_provenance(run).open(encoding='utf-8', newline='')))
-    assert list(rows[0]) == ['source', 'config', 'split', 'revision', 'license', 'url', 'tasks', 'examples']
+    assert list(rows[0]) == ['source', 'config', 'split', 'revision', 'license', 'url', 'tasks', 'examples', 'mark']
     assert [(row['source'], row['split'], row['examples']) for row in rows] == [('essays', 'train', '6'), ('essays', 'validation', '6'), ('films, old', 'train', '6'), ('films, old', 'validation', '6')]
     assert rows[-1]['url'] == 'https://example.org/"x"' and write_provenance(run).read_bytes() == (run / 'provenance.csv').read_bytes()
 

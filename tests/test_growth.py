@@ -1,4 +1,5 @@
 """A grown dataset equals one run over everything, costs its new prompts only, and leaves the older version whole."""
+import csv
 import json
 import os
 import random
@@ -12,19 +13,22 @@ from pathlib import Path
 import pytest
 
 import instructgen
+from instructgen.dataset_card import write_card, write_provenance
 from instructgen.dynosaur import dataset as dataset_module
 from instructgen.dynosaur.config import DatasetConfig, gather_sources
 from instructgen.dynosaur.dataset import build_dataset, estimate_dataset
 from instructgen.dynosaur.growth import plan_growth, read_entries, settle_changes
 from instructgen.dynosaur.prompts import load_prompts
 from instructgen.dynosaur.tables import check_funnel
+from instructgen.hub import wait_for
 from instructgen.locks import GROWING, LOCKED
+from instructgen.push import plan_push, push_folder, stage_dataset
 from instructgen.records import Rejected, SourceCard, read_records
 from instructgen.report import run_report
 from instructgen.run_llm import open_model
 from instructgen.sources import demo_folder
 from instructgen.store import bucket_of, bucket_path, open_run, read_dataset, read_manifest
-from instructgen.versions import GrowthPolicy, chain_start, read_version
+from instructgen.versions import GrowthPolicy, chain_start, read_marks, read_version
 from hub_server import HubServer, repository
 from llm_server import LLMServer
 
@@ -38,8 +42,9 @@ def own_outputs(tmp_path, monkeypatch):
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    "The files that must not depend on how a version came about, indexes of the buckets included."
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in (*(folder/name for name in LISTS), *sorted(folder.glob('dataset/data/*')), *sorted(folder.glob('parts/*')))}
+    "The files that must not depend on how a version came about, indexes of the buckets included; without the lines about what a step did not find any more."
+    def read(path: Path) -> bytes: return path.read_bytes() if path.name != 'rejected.jsonl' else b''.join(line for line in path.read_bytes().splitlines(keepends=True) if json.loads(line)['rule'] != 'gone')
+    return {path.relative_to(folder).as_posix(): read(path) for path in (*(folder/name for name in LISTS), *sorted(folder.glob('dataset/data/*')), *sorted(folder.glob('parts/*')))}
 
 
 def state(folder: Path) -> dict[str, tuple]:
@@ -52,7 +57,7 @@ def make(folder: Path, sources: Path | str, previous: Path | str = '', resume: b
     config, prompts = DatasetConfig(**{'sources': str(sources), 'limit': 5, **parameters}), load_prompts('en')
     with open_run('dynosaur_data', {}, out=folder, previous=previous, resume=resume) as run, open_model(config, chain_start(folder)) as llm:
         before = read_version(run.settings['parent']) if run.settings.get('previous_manifest') else None
-        cards, refused = gather_sources(config, run.folder, empty=bool(before))
+        cards, refused = gather_sources(config, run.folder, empty=bool(before), waiting=wait_for(before.unreached, before.folder) if before else ())
         plan = plan_growth(cards, refused, config, prompts, llm, before, GrowthPolicy(listing, gone, most_gone), '2026-11-28')
         counts = build_dataset(run, config, cards, refused, llm, plan)
         run.finish({name: value for name, value in counts.items() if isinstance(value, int)}, 'stopped' if counts['stopped'] else 'partial' if counts['llm']['errors'] else 'complete', growth=counts['growth'])
@@ -201,6 +206,79 @@ def test_a_licence_that_is_denied_now(tmp_path, gone):
     edit_card(place/'set_4', 'license: cc-by-nd-4.0', 'license: mit')                        # and back
     again = make(tmp_path/'v3', place, tmp_path/'v2')
     assert whats(again) == ({'set_4': 'came'} if gone == 'drop' else {}) and content(tmp_path/'v3') == content(tmp_path/'v1')
+
+
+def marked(folder: Path) -> dict[str, str]:  # source -> mark in provenance.csv
+    return {row['source']: row['mark'] for row in csv.DictReader(write_provenance(folder).open(newline='')) if row['mark']}
+
+
+def test_what_went_has_a_line_and_a_name(tmp_path):
+    place = write_sources(tmp_path/'sources')
+    make(tmp_path/'v1', place)
+    shutil.rmtree(place/'set_0')
+    edit_card(place/'set_4', 'license: mit', 'license: cc-by-nd-4.0')
+    write_source(place, 'set_7')
+    counts = make(tmp_path/'v2', place, tmp_path/'v1')
+    drops = {drop.id: drop for drop in read_records(tmp_path/'v2'/'rejected.jsonl', Rejected) if drop.kind == 'source'}
+    assert {name: drop.rule for name, drop in drops.items()} == {'set_0': 'gone', 'set_4': 'denied_license'} and f"had {counts['changes']['set_0'].examples_before} examples" in drops['set_0'].text
+    told = json.loads((tmp_path/'v2'/'version.json').read_text())['growth']
+    assert told == read_manifest(tmp_path/'v2')['growth'] and [(item['name'], item['what']) for item in told['named']] == [('set_0', 'went'), ('set_4', 'went'), ('set_7', 'came')]
+    assert told['named'][0]['why'] == 'no longer there' and told['named'][1]['why'].startswith('denied_license: ') and told['not_named'] == 0
+    assert [json.loads(line)['name'] for line in (tmp_path/'v2'/'changes.jsonl').read_text().splitlines()] == ['set_0', 'set_4', 'set_7']
+    assert 'changes.jsonl' in {entry['name'] for entry in read_manifest(tmp_path/'v2')['files']} and counts['rejected_lines'] == len((tmp_path/'v2'/'rejected.jsonl').read_text().splitlines())
+    make(tmp_path/'v3', place, tmp_path/'v2')
+    assert {drop.id for drop in read_records(tmp_path/'v3'/'rejected.jsonl', Rejected) if drop.kind == 'source'} == {'set_4'}
+    quiet = make(tmp_path/'v4', write_sources(tmp_path/'new', 1), tmp_path/'v2', listing='new')     # nor does a listing of what is new take it over
+    assert {drop.id for drop in read_records(tmp_path/'v4'/'rejected.jsonl', Rejected) if drop.kind == 'source'} == {'set_4'} and whats(quiet) == {'set_0': 'came'}
+
+
+def test_a_long_list_of_names_is_cut(tmp_path):
+    place = write_sources(tmp_path/'sources', 2)
+    make(tmp_path/'v1', place)
+    for number in range(2, 110): write_source(place, f'set_{number}', rows=2)
+    growth = make(tmp_path/'v2', place, tmp_path/'v1')['growth']
+    assert (growth['came'], len(growth['named']), growth['not_named']) == (108, 100, 8) and len((tmp_path/'v2'/'changes.jsonl').read_text().splitlines()) == 108
+
+
+def test_what_is_kept_is_marked_and_not_passed_on_against_the_licence_of_today(tmp_path):
+    place = write_sources(tmp_path/'sources')
+    first = make(tmp_path/'v1', place)
+    shutil.rmtree(place/'set_0')
+    edit_card(place/'set_4', 'license: mit', 'license: cc-by-nd-4.0')
+    edit_card(place/'set_5', 'license: mit', 'license: cc-by-4.0')
+    kept = make(tmp_path/'v2', place, tmp_path/'v1', gone='keep')
+    assert kept['examples'] == first['examples'] and whats(kept) == {'set_0': 'kept', 'set_4': 'kept', 'set_5': 'changed'}
+    assert {mark.name: (mark.rule, mark.license, mark.license_now, mark.relicensed) for mark in read_marks(tmp_path/'v2')} == {'set_0': ('gone', 'mit', '', False), 'set_4': ('denied_license', 'mit', 'cc-by-nd-4.0', True)}
+    marks = marked(tmp_path/'v2')
+    assert set(marks) == {'set_0', 'set_4'} and marks['set_4'].startswith('kept, denied_license, licence mit -> cc-by-nd-4.0 (since ')
+    card = write_card(tmp_path/'v2').read_text()
+    assert '| set\\_4 | mit | cc-by-nd-4.0 | denied\\_license |' in card and '| set\\_0 | mit | as it was, or not known | no longer there |' in card
+    plan = plan_push(tmp_path/'v2', 'ann/films')
+    assert {item['source'] for item in plan.held} == {'set_4'} and all('forbids derived work (cc-by-nd-4.0) today; the rows were taken under' in item['why'] for item in plan.held)
+    with pytest.raises(PermissionError, match='set_4/default/train: .* today'): push_folder(tmp_path/'v2', 'ann/films', dry_run=True)
+    stage = stage_dataset(tmp_path/'v2', tmp_path/'out', plan_push(tmp_path/'v2', 'ann/films', drop=True))
+    assert sources_of(stage) == {f'set_{number}' for number in (0, 1, 2, 3, 5)} and 'set\\_4' not in (stage/'README.md').read_text() and 'no longer there' in (stage/'provenance.csv').read_text()
+    quiet = make(tmp_path/'v3', write_sources(tmp_path/'new', 1), tmp_path/'v2', listing='new')                 # nobody looked at set_4, so what is known holds
+    assert {mark.name for mark in read_marks(tmp_path/'v3')} == {'set_4'} and whats(quiet) == {}                # set_0 is there again
+    assert {item['source'] for item in plan_push(tmp_path/'v3', 'ann/films').held} == {'set_4'}
+    edit_card(place/'set_4', 'license: cc-by-nd-4.0', 'license: mit')
+    make(tmp_path/'v4', place, tmp_path/'v3', gone='keep')
+    assert {mark.name for mark in read_marks(tmp_path/'v4')} == {'set_0'} and not plan_push(tmp_path/'v4', 'ann/films').held
+
+
+def test_rows_that_wait_under_an_older_licence_are_marked(tmp_path):
+    place = write_sources(tmp_path/'sources', 3)
+    with LLMServer(answer='rules') as server:
+        llm = f'openai:test@{server.url}'
+        make(tmp_path/'v1', place, llm=llm)
+        for number, license, words in (('2', 'openrail', 'letters'), ('3', 'gemma', 'poems')):
+            write_source(place, 'set_1', license=license, words=words)                                  # both of its prompts are new, and one may be sent
+            waiting = make(tmp_path/f'v{number}', place, tmp_path/f'v{int(number) - 1}', llm=llm, budget_calls=1)
+            assert whats(waiting) == {'set_1': 'waiting'}
+            mark, = read_marks(tmp_path/f'v{number}')
+            assert (mark.rule, mark.license, mark.license_now) == ('waiting', 'mit', license) and {item['source'] for item in plan_push(tmp_path/f'v{number}', 'ann/films').held} == {'set_1'}
+        make(tmp_path/'v4', place, tmp_path/'v3', llm=llm)
+    assert read_marks(tmp_path/'v4') == [] and {row['license'] for row in read_dataset(tmp_path/'v4').to_pylist() if row['source'] == 'set_1'} == {'gemma'}
 
 
 @pytest.mark.parametrize('listing, gone, what', [('all', 'drop', 'went'), ('all', 'keep', 'kept'), ('new', 'drop', 'unchanged')])

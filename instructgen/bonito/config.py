@@ -19,7 +19,7 @@ from .checks import GENERATION_RULES, GenerationRules
 from .format import TaskType, load_task_types
 from .rules import RULE_TYPES
 from ..contexts import CONTEXT_RULES, read_contexts, sample_contexts
-from ..hub import is_remote, pin_sources
+from ..hub import Pinned, is_remote, pin_sources
 from ..llm import LLM, KeptLLM, Sampling
 from ..prompts import NOTE
 from ..records import Context, Rejected, comma_list, content_hash
@@ -128,6 +128,7 @@ def gather_contexts(
     folder: str | Path = '',    # run folder, where the list of pinned hub sources is kept; '' keeps none
     empty: bool = False,        # whether a place without texts is no error
     banned: Mapping[str, str] | None = None,  # `Version.dropped` of the version before: not read at all
+    waiting: Sequence[Pinned] = (),           # from `wait_for`: asked for beside what a place on the hub names
 ) -> tuple[list[Context], list[Rejected], dict[str, int], list[str]]:  # in order; drops; characters by `document_key`; notes. ValueError if no text is left; OSError if the hub cannot be reached
     "The texts of a run, those that were refused, how long the documents are, and what was decided on the way."
     rules = CONTEXT_RULES[config.rules]
@@ -135,7 +136,7 @@ def gather_contexts(
     contexts, refused, notes, lengths = [], [], [], {}
     policy = Policy(languages=comma_list(config.languages))
     remote = folder and not os.path.exists(config.contexts) and any(map(is_remote, comma_list(config.contexts)))
-    spec = pin_sources(config.contexts, Path(folder, 'hub_sources.json')) if remote else config.contexts
+    spec = pin_sources(config.contexts, Path(folder, 'hub_sources.json'), waiting) if remote else config.contexts
     for found in read_contexts(spec, config.column, config.license, rules, config.split, policy, outputs_folder()/'hub.jsonl', notes, lengths, banned):
         (refused if isinstance(found, Rejected) else contexts).append(found)
     if not contexts and not empty:

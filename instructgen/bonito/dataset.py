@@ -21,14 +21,16 @@ import instructgen
 from .asking import plan_slots, read_weights, task_request
 from .config import BonitoConfig, gather_contexts, open_confirmer, text_making
 from .generate import Generated, generate_examples, own_instructions, refuse_contexts, task_sampling
-from .growth import TextPlan, count_texts, plan_texts, settle_texts
+from .growth import TextChange, TextPlan, count_texts, plan_texts, settle_texts
 from ..chunks import document_key
+from ..hub import find_unreached
 from ..llm import LLM, Completion, KeptLLM, Request, Sampling, estimate, request_key
 from ..records import EXAMPLE_SCHEMA, Context, Example, Rejected, content_hash, from_parameters, to_json
 from ..run_llm import open_model
 from ..run_tables import read_examples
 from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, write_bucket, write_part
-from ..versions import GrowthPolicy, Version, chain_start, check_previous, compare_making, find_version, read_version, write_version
+from ..versions import (GrowthPolicy, Version, absent_lines, chain_start, check_previous, compare_making, find_version, name_changes, read_version, write_changes,
+                                  write_version)
 
 # %% ../../nbs/24_bonito.dataset.ipynb #5e33f5bd
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,11 @@ def note_tasks(
     return frozenset(json.loads(path.read_text('utf-8')))
 
 # %% ../../nbs/24_bonito.dataset.ipynb #72debbdb
+def _tell_names(run: Run, plan: TextPlan, changes: list[TextChange]) -> dict[str, Any]:  # of the step, for version.json and the manifest
+    unreached, day = find_unreached(plan.refused, run.folder, plan.previous.unreached if plan.previous else {}), run.settings['started'][:10]
+    if plan.previous: write_changes(run, changes, [replace(mark, since=mark.since or day) for mark in plan.marks])
+    return {**(name_changes(changes) if plan.previous else {}), **({'unreached': unreached} if unreached else {})}
+
 def build_bonito(
     run: Run,                               # open run folder
     config: BonitoConfig,                   # what is asked for
@@ -188,7 +195,9 @@ def build_bonito(
     written = [make_text_bucket(bucket, run.folder, plan.previous.folder if plan.previous else '') for bucket in buckets]
     lines = merge_parts(run.folder, [bucket.number for bucket in buckets])
     Path(run.folder, 'tasks.jsonl').unlink()  # here every example has an instruction of its own
-    growth = count_texts(plan, settle_texts(plan, run.folder, config.draws), run.folder, new)
+    changes = settle_texts(plan, run.folder, config.draws)
+    growth = {**count_texts(plan, changes, run.folder, new), **_tell_names(run, plan, changes)}
+    lines['rejected'] += len(absent_lines(changes)) if plan.previous else 0
     write_version(run, 'bonito', making, plan.previous, growth, {})
     parsed = sum(bool(done.instruction or done.answer) for done in made.generations)
     failed = sum(done.reason.startswith('call_') for done in made.generations)

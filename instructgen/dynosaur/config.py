@@ -8,7 +8,7 @@ __all__ = ['TASKS_SCHEMA', 'DatasetConfig', 'read_policy', 'gather_sources', 're
 
 # %% ../../nbs/15_dynosaur.config.ipynb #d88e954b
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import instructgen
 from .fields import RULES, Rules, usable_fields
 from .prompts import PromptText, load_prompts
 from .tasks import SETTINGS, Proposals
-from ..hub import is_remote, pin_sources
+from ..hub import Pinned, is_remote, pin_sources
 from ..llm import LLM, KeptLLM, Sampling
 from ..records import Rejected, SourceCard, Split, comma_list, content_hash, to_json
 from ..sources import Policy, find_sources, license_hint
@@ -81,11 +81,12 @@ def gather_sources(
     config: DatasetConfig,                       # `sources`, policies
     folder: str | Path = '',                     # run folder, where the list of pinned hub sources is kept; '' keeps none
     empty: bool = False,                         # no card is no error
+    waiting: Sequence[Pinned] = (),              # from `wait_for`: asked for beside what a place on the hub names
 ) -> tuple[list[SourceCard], list[Rejected]]:    # sorted by name; ValueError if there is nothing to work on
     "The cards of the sources that may be used, and the others with the reason."
     cards, rejected = [], []
     remote = not os.path.exists(config.sources) and any(map(is_remote, config.sources.split(',')))
-    spec = pin_sources(config.sources, Path(folder, 'hub_sources.json')) if remote and folder else config.sources
+    spec = pin_sources(config.sources, Path(folder, 'hub_sources.json'), waiting) if remote and folder else config.sources
     for found in find_sources(spec, read_policy(config), detect_language, cache=outputs_folder()/'hub.jsonl' if remote else ''):
         (rejected if isinstance(found, Rejected) else cards).append(found)
     if cards or empty: return cards, rejected

@@ -21,15 +21,16 @@ from tqdm import tqdm
 import instructgen
 from ..records import Rejected, SourceCard, Task, content_hash, from_parameters, to_json
 from ..run_llm import open_model
+from ..hub import find_unreached, wait_for
 from ..store import Run, bucket_done, bucket_of, link_bucket, merge_parts, write_bucket, write_part
 from ..sources import read_table
 from ..llm import BudgetReached, KeptLLM, estimate
-from ..versions import Change, GrowthPolicy, chain_start, find_version, read_version, write_version
+from ..versions import Change, GrowthPolicy, absent_lines, chain_start, find_version, name_changes, read_version, write_changes, write_version
 from .config import DatasetConfig, dataset_making, gather_sources, made_key, read_sampling
 from .prompts import PromptText, load_prompts
 from .tasks import Proposals, propose_tasks, source_requests
 from .examples import apply_tasks, count_cut
-from .growth import GrowthPlan, carry_source, count_growth, encode_anew, mark_card, note_prompts, plan_growth, read_entries, settle_changes
+from .growth import GrowthPlan, carry_source, count_growth, encode_anew, mark_card, note_prompts, plan_growth, read_entries, settle_changes, settle_marks
 
 # %% ../../nbs/15_dynosaur.dataset.ipynb #be224d68
 def ask_tasks(
@@ -141,6 +142,11 @@ def _mark_changes(plan: GrowthPlan, changes: Iterable[Change]) -> list[SourceCar
     notes = {change.name: f'{change.what}: {change.why}' for change in changes if change.name in plan.spare and change.what in ('kept', 'waiting')}
     return [mark_card(card, notes[card.name]) if card.name in notes else card for card in plan.cards]
 
+def _tell_names(run: Run, plan: GrowthPlan, changes: list[Change]) -> dict[str, Any]:  # of the step, for version.json and the manifest
+    unreached = find_unreached([*plan.refused, *plan.reasons.values()], run.folder, plan.previous.unreached if plan.previous else {})
+    if plan.previous: write_changes(run, changes, settle_marks(plan, changes, run.settings['started'][:10]))
+    return {**(name_changes(changes) if plan.previous else {}), **({'unreached': unreached} if unreached else {})}
+
 def _make_buckets(buckets: list[Bucket], folder: Path, processes: int) -> list[str]:  # what was done about each
     make = partial(make_bucket, folder=folder)
     if processes == 1: return list(map(make, buckets))
@@ -173,7 +179,8 @@ def build_dataset(
     done = _make_buckets(buckets, run.folder, config.processes)
     lines, changes = merge_parts(run.folder, [bucket.number for bucket in buckets]), settle_changes(plan, run.folder)
     run.write_text('sources.jsonl', _lines(_mark_changes(plan, changes)))
-    growth = count_growth(plan, changes, run.folder, new)
+    growth = {**count_growth(plan, changes, run.folder, new), **_tell_names(run, plan, changes)}
+    lines['rejected'] += len(absent_lines(changes)) if plan.previous else 0
     write_version(run, 'dynosaur', making, plan.previous, growth, {})
     return {**_count(plan, read_entries(run.folder), found, lines), 'llm': used, 'stopped': stopped, 'growth': growth, 'buckets_written': done.count('written')}
 
@@ -195,7 +202,9 @@ def estimate_dataset(
         asked = (request for card in plan.ask for request in source_requests(card, config.rule_set, config.setting_names, prompts, config.seed)[0])
         needed = estimate(llm, asked, read_sampling(config))
     whats = Counter(change.what for change in plan.changes)
-    shown = {'sources': len(plan.cards), 'sources dropped': len(plan.refused), **({'since then': ', '.join(f'{number:,} {what}' for what, number in whats.items())} if plan.previous else {})}
+    again = [entry.id for entry in wait_for(plan.previous.unreached, plan.previous.folder)] if plan.previous else []
+    shown = {'sources': len(plan.cards), 'sources dropped': len(plan.refused), **({'since then': ', '.join(f'{number:,} {what}' for what, number in whats.items())} if plan.previous else {}),
+             **({'asked for again, not counted': ', '.join(again[:10])} if again else {})}
     if config.llm.partition(':')[0] in ('rules', 'recorded'): return {**shown, 'calls to send': 0, 'answers by rule or record': needed.calls + needed.hits, 'money': 'none'}
     money = 'unknown: give price_in and price_out' if needed.money is None else f'${needed.money:.4f} at most'
     return {**shown, 'calls to send': needed.calls, 'answers in the ledger': needed.hits,

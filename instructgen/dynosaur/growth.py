@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['TROUBLE', 'MARKS', 'read_entries', 'encode_anew', 'carry_source', 'GrowthPlan', 'find_refusals', 'mark_card',
-           'judge_absent', 'tell_difference', 'plan_growth', 'note_prompts', 'settle_changes', 'count_growth']
+           'judge_absent', 'tell_difference', 'plan_growth', 'note_prompts', 'settle_changes', 'settle_marks',
+           'count_growth']
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #68dc9450
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ import instructgen
 from .config import DatasetConfig, card_facts, dataset_making, read_sampling, source_keys
 from .prompts import PromptText
 from .tasks import source_requests
+from ..hub import name_given_up, next_tries
 from ..llm import KeptLLM, request_key
 from ..records import CONSTANT_COLUMNS, EXAMPLE_SCHEMA, Rejected, SourceCard, Task, from_json, read_records
 from ..store import BUCKETS, Run, bucket_of, bucket_path, read_part
-from ..versions import CHANGES, Change, GrowthPolicy, Version, compare_making, count_buckets
+from ..versions import CHANGES, LICENSE_RULES, WENT, Change, GrowthPolicy, Mark, Version, compare_making, count_buckets, name_changes, read_marks, read_new_license
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #9eec0d68
 def read_entries(
@@ -73,6 +75,7 @@ class GrowthPlan:
     refused: tuple[Rejected, ...]   # sources that are not used
     changes: tuple[Change, ...]     # one for each source of either version, by name, as it is planned
     previous: Version | None = None # the version before, None for the first
+    reasons: dict[str, Rejected] = field(default_factory=dict)  # source name -> the reject for which it is kept or went, where there is one
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #01ed2fac
 TROUBLE = ('unreachable', 'unreadable')  # rules that say nothing about the source: what it brought is kept, whatever the policy
@@ -135,21 +138,22 @@ def _refuse_dropped(cards: Iterable[SourceCard], dropped: dict[str, str]) -> tup
 
 def _earlier_refusals(folder: str, entries: Mapping[str, Any], known: set[str]) -> list[Rejected]:  # of sources that are not listed now
     drops = (drop for drop in read_records(Path(folder, 'rejected.jsonl'), Rejected) if drop.kind == 'source')
-    return [drop for drop in drops if drop.id not in known and (drop.id not in entries or drop.rule == 'duplicate_source')]
+    return [drop for drop in drops if drop.rule not in WENT.values() and drop.id not in known and (drop.id not in entries or drop.rule == 'duplicate_source')]
 
-def _sort_absent(old: dict[str, SourceCard], listed: dict[str, SourceCard], refused: list[Rejected], entries: Mapping[str, Any], policy: GrowthPolicy) -> tuple[dict[str, str], dict[str, str], list[str], list[Rejected]]:
-    "Kept sources and those that went, each with the reason; names of those to be treated as listed; refusals that are left."
-    kept, went, stay, answered, by_id = {}, {}, [], set(), {}
+def _sort_absent(old: dict[str, SourceCard], listed: dict[str, SourceCard], refused: list[Rejected], entries: Mapping[str, Any], policy: GrowthPolicy) -> tuple[dict[str, str], dict[str, str], list[str], list[Rejected], dict[str, Rejected]]:
+    "Kept sources and those that went, each with the reason; names of those to be treated as listed; refusals that are left; those by which a source is kept or went."
+    kept, went, stay, answered, by_id, reasons = {}, {}, [], set(), {}, {}
     for drop in refused: by_id.setdefault(drop.id, []).append(drop)
     for name, card in old.items():
         if name in listed: continue
         drops = find_refusals(card, [drop for said in dict.fromkeys((name, card.source)) for drop in by_id.get(said, ())], listed)
         what, why = judge_absent(card, drops, policy)
+        if drops: reasons[name] = drops[0]
         if what == 'went': went[name] = why; continue
         if what == 'kept' and name in entries: kept[name] = why
         else: stay.append(name)
         answered.update(map(id, drops))
-    return kept, went, stay, [drop for drop in refused if id(drop) not in answered]
+    return kept, went, stay, [drop for drop in refused if id(drop) not in answered], reasons
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #9729f053
 def _change(name: str, what: str, why: str, entries: Mapping[str, dict]) -> Change:  # with the numbers of the version before
@@ -172,8 +176,9 @@ def plan_growth(
     compare_making(previous, dataset_making(config, prompts, llm))
     entries, old = read_entries(previous.folder), {card.name: card for card in read_records(Path(previous.folder, 'sources.jsonl'), SourceCard)}
     listed, dropped = _refuse_dropped(cards, previous.dropped)
-    kept, went, stay, refused = _sort_absent(old, listed, [*refused, *dropped], entries, policy)
+    kept, went, stay, refused, reasons = _sort_absent(old, listed, [*refused, *dropped], entries, policy)
     policy.check_gone(len(went), len(old), config.sources)
+    refused = name_given_up(refused, next_tries(previous.unreached))
     present = listed | {name: old[name] for name in stay}
     if policy.listing == 'new':
         refused += _earlier_refusals(previous.folder, entries, {*present, *kept, *(card.source for card in listed.values()), *(drop.id for drop in refused)})
@@ -185,10 +190,11 @@ def plan_growth(
         changes.append(_change(name, 'unchanged' if name in same else 'changed' if name in entries else 'came', why, entries))
     def waited(name: str) -> bool: return name in old and entries.get(name, {}).get('asked') != earlier[name]
     todo = sorted(set(present) - same, key=lambda name: (not waited(name), name))
-    shown = {name: card if name in same else mark_card(card) for name, card in present.items()}
+    held = {name for name in stay if any(note.startswith(MARKS[0]) for note in old[name].notes)}  # why they are kept still holds
+    shown = {name: card if name in same or name in held else mark_card(card) for name, card in present.items()}
     shown |= {name: mark_card(old[name], f'kept: {why} (since {day})') for name, why in kept.items()}
     return GrowthPlan(tuple(shown[name] for name in todo), {name: keys[name] for name in todo}, {name: entries[name] for name in sorted({*same, *kept})}, {name: entries[name] for name in todo if name in entries},
-                      tuple(card for _, card in sorted(shown.items())), tuple(refused), tuple(sorted(changes, key=lambda change: change.name)), previous)
+                      tuple(card for _, card in sorted(shown.items())), tuple(refused), tuple(sorted(changes, key=lambda change: change.name)), previous, reasons)
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #d5ceb5ca
 def note_prompts(
@@ -223,6 +229,27 @@ def settle_changes(
         elif change.name in plan.keys and entry.get('asked') != plan.keys[change.name]: what, why = 'waiting', '; '.join(filter(None, [why, 'its answers are not there yet']))
         settled.append(replace(change, what=what, why=why, examples=entry.get('examples', 0), tasks=entry.get('tasks', 0)))
     return settled
+
+# %% ../../nbs/15_dynosaur.growth.ipynb #64dddfe5
+def settle_marks(
+    plan: GrowthPlan,            # of the run
+    changes: Iterable[Change],   # from `settle_changes`
+    day: str = '',               # date of the run
+) -> list[Mark]:                 # by name; [] for a first version
+    "The sources whose examples are older than what is known of them."
+    if not plan.previous: return []
+    old, cards = {card.name: card for card in read_records(Path(plan.previous.folder, 'sources.jsonl'), SourceCard)}, {card.name: card for card in plan.cards}
+    earlier, found = {mark.name: mark for mark in read_marks(plan.previous.folder)}, []
+    for change in changes:
+        name, before, drop = change.name, earlier.get(change.name), plan.reasons.get(change.name)
+        if change.what in ('kept', 'waiting') and change.examples and name in old:
+            asked = name in plan.keys
+            rule = drop.rule if drop else 'waiting' if change.what == 'waiting' else 'unreadable' if asked else 'gone'
+            now = cards[name].license if asked else read_new_license(drop) if drop else ''
+            since, license = (before.since if before and before.rule == rule else day), before.license if before else old[name].license
+            found.append(Mark(name, rule, change.why, since, old[name].source, old[name].config, license=license, license_now=now))
+        elif before and change.what in ('unchanged', 'changed') and any(note.startswith(MARKS[0]) for note in cards[name].notes): found.append(before)
+    return found
 
 # %% ../../nbs/15_dynosaur.growth.ipynb #9a117ae3
 def count_growth(
