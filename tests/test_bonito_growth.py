@@ -18,6 +18,7 @@ from instructgen.bonito.tables import check_funnel
 from instructgen.chunks import text_origin
 from instructgen.dataset_card import write_card, write_provenance
 from instructgen.drop import drop_sources
+from instructgen.hub import wait_for
 from instructgen.llm import open_llm
 from instructgen.push import plan_push, push_folder
 from instructgen.records import Context, Example, Rejected
@@ -597,6 +598,36 @@ def test_texts_of_the_hub_are_pinned_and_a_dataset_counts_as_one(tmp_path, monke
         assert told(plan) == {'news:default:train': 'changed', 'more:default:train': 'came', 'tales:default:train': 'went'}
         assert next(change.why for change in plan.changes if change.what == 'changed') == f'revision {"a" * 40} -> {"c" * 40}' and text_origin(now[0]) == 'me/more:default:train'
         with pytest.raises(ValueError, match='give another path'): gather_contexts(replace(config, contexts='hub:me/news'), tmp_path)
+
+
+def test_texts_that_were_not_reached_are_asked_for_again(tmp_path, monkeypatch):
+    def add(name: str, day: int) -> None:
+        texts = ''.join(json.dumps({'text': story(100 * day + i)}) + '\n' for i in range(6))
+        repositories[name] = repository('---\nlicense: mit\nlanguage: en\n---\n# News\n', {'train.jsonl': texts}, tags=['language:en']) | {'created': f'2026-11-{day:02d}T12:00:00.000Z'}
+    def day(number: int) -> dict:
+        config, before, folder = BonitoConfig(contexts=f'hub:?language=en&created_after=2026-11-{number:02d}'), tmp_path/f'day-{number - 1}', tmp_path/f'day-{number}'
+        version = read_version(before) if number > 1 else None
+        with open_run('bonito_data', {}, out=folder, previous=before if version else '') as run:
+            gathered = gather_contexts(config, run.folder, empty=bool(version), waiting=wait_for(version.unreached, version.folder) if version else ())
+            plan = plan_texts(*gathered[:3], config, version, GrowthPolicy('new'))
+            counts = build_bonito(run, config, plan.contexts, plan.refused, plan=plan)
+            run.finish({'examples': counts['examples']}, growth=counts['growth'])
+        return counts['growth']
+    monkeypatch.setattr('instructgen.hub.TRIES', 1)
+    repositories: dict = {}
+    with HubServer(repositories) as server:
+        monkeypatch.setenv('HF_ENDPOINT', server.address)
+        add('me/one', 1)
+        assert 'unreached' not in day(1)
+        add('me/late', 2)
+        server.failures = [('me/late', 503, {})] * 99
+        second = day(2)
+        assert second['unreached'] == {'me/late': 1} and [drop.rule for drop in read_lines(tmp_path/'day-2', Rejected) if drop.id == 'me/late'] == ['unreachable']
+        server.failures = []
+        third = day(3)
+        assert 'unreached' not in third and [(item['name'], item['what']) for item in third['named']] == [('me/late:default:train', 'came')]
+        assert not any(drop.id == 'me/late' for drop in read_lines(tmp_path/'day-3', Rejected)) and {row.source for row in rows(tmp_path/'day-3').values()} == {'me/one', 'me/late'}
+        assert day(4)['unchanged'] == 2
 
 
 # ---- the earlier run

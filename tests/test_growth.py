@@ -20,7 +20,7 @@ from instructgen.dynosaur.dataset import build_dataset, estimate_dataset
 from instructgen.dynosaur.growth import plan_growth, read_entries, settle_changes
 from instructgen.dynosaur.prompts import load_prompts
 from instructgen.dynosaur.tables import check_funnel
-from instructgen.hub import wait_for
+from instructgen.hub import STEPS_TRIED, tell_unreached, wait_for
 from instructgen.locks import GROWING, LOCKED
 from instructgen.push import plan_push, push_folder, stage_dataset
 from instructgen.records import Rejected, SourceCard, read_records
@@ -557,6 +557,134 @@ def test_days_of_the_hub(tmp_path, monkeypatch):
         assert day(4)['growth']['buckets_linked'] >= 1 and read_refused(tmp_path/'day-4') == {'me/five'}
         assert day(5)['growth']['unchanged'] == 4
     assert sources_of(tmp_path/'day-5') == {'me/one', 'me/two', 'me/three', 'me/four'}
+
+
+class Hub:
+    "Days of a hub on loopback, and a daily step that asks for what is new on its day."
+
+    def __init__(self, place: Path, monkeypatch):
+        self.place, self.repositories, self.server = place, {}, HubServer({})
+        self.server.repositories = self.repositories
+        monkeypatch.setenv('HF_ENDPOINT', self.server.address)
+        monkeypatch.setattr('instructgen.hub.TRIES', 1)                                        # a call is not tried again within a step
+
+    def add(self, name: str, day: int, sha: str = 'a' * 40) -> None:
+        rows = ''.join(json.dumps({'review': f'Review {number} tells of {number} long evenings.', 'sentiment': ('good', 'bad')[number % 2]}) + '\n' for number in range(20))
+        card = f'---\nlicense: mit\nlanguage: en\n---\n### Dataset Summary\nFilm reviews of {name} with their sentiment.\n'
+        self.repositories[name] = {**repository(card, {'data/train.jsonl': rows}, sha=sha, tags=['language:en']), 'created': f'2026-11-{day:02d}T12:00:00.000Z'}
+
+    def break_down(self, name: str, calls: int = 999) -> None: self.server.failures = [(f'{name}', 503, {})] * calls
+
+    def day(self, number: int, **more) -> dict:
+        self.server.calls.clear()
+        return make(self.place/f'day-{number}', f'hub:?language=en&created_after=2026-11-{number:02d}', self.place/f'day-{number - 1}' if number > 1 else '', listing='new' if number > 1 else 'all', **more)
+
+    def asked(self) -> set[str]: return {name for name in self.repositories if any(name in path for path in self.server.calls)}
+
+
+def source_drops(folder: Path) -> dict[str, str]: return {drop.id: drop.rule for drop in read_records(folder/'rejected.jsonl', Rejected) if drop.kind == 'source'}
+
+
+def test_a_new_source_that_was_not_reached_is_asked_for_again_when_its_day_has_passed(tmp_path, monkeypatch):
+    hub = Hub(tmp_path, monkeypatch)
+    with hub.server:
+        hub.add('me/one', 1)
+        assert hub.day(1)['growth'].get('unreached') is None
+        hub.add('me/late', 2)
+        hub.add('me/two', 2)
+        hub.break_down('me/late')
+        second = hub.day(2)
+        assert second['growth']['unreached'] == {'me/late': 1} == read_version(tmp_path/'day-2').unreached and source_drops(tmp_path/'day-2') == {'me/late': 'unreachable'}
+        assert read_manifest(tmp_path/'day-2')['growth']['unreached'] == {'me/late': 1} and sources_of(tmp_path/'day-2') == {'me/one', 'me/two'}
+        third = hub.day(3)                                                                     # still not there, and nothing new today
+        assert third['growth']['unreached'] == {'me/late': 2} and hub.asked() == {'me/late'}
+        hub.server.failures = []
+        fourth = hub.day(4)
+        assert whats(fourth) == {'me/late': 'came'} and 'unreached' not in fourth['growth'] and source_drops(tmp_path/'day-4') == {} and hub.asked() == {'me/late'}
+        fifth = hub.day(5)
+        assert fifth['growth']['unchanged'] == 3 and hub.asked() == set()
+        make(tmp_path/'whole', 'hub:?language=en')
+    assert sources_of(tmp_path/'day-5') == {'me/one', 'me/two', 'me/late'} and content(tmp_path/'day-5') == content(tmp_path/'whole')
+
+
+def test_a_source_that_is_never_reached_is_given_up_by_name(tmp_path, monkeypatch):
+    hub = Hub(tmp_path, monkeypatch)
+    with hub.server:
+        hub.add('me/one', 1)
+        hub.add('me/never', 1)
+        hub.break_down('me/never')
+        steps = [hub.day(number) for number in range(1, STEPS_TRIED + 1)]
+        assert [counts['growth']['unreached'] for counts in steps] == [{'me/never': number} for number in range(1, STEPS_TRIED + 1)]
+        assert source_drops(tmp_path/f'day-{STEPS_TRIED}') == {'me/never': 'given_up'}
+        hub.server.failures = []
+        last = hub.day(STEPS_TRIED + 1)
+        assert hub.asked() == set() and last['growth']['unreached'] == {'me/never': STEPS_TRIED} and source_drops(tmp_path/f'day-{STEPS_TRIED + 1}') == {'me/never': 'given_up'}
+        assert 'Given up after 7 steps that could not read them: me/never.' in tell_unreached(last['growth']['unreached'])[0]
+        named = make(tmp_path/'named', 'hub:me/never', tmp_path/f'day-{STEPS_TRIED + 1}', listing='new')  # somebody names it
+        assert whats(named) == {'me/never': 'came'} and 'unreached' not in named['growth']
+
+
+def test_a_source_that_vanishes_while_it_is_waited_for_is_not_asked_for_for_ever(tmp_path, monkeypatch):
+    hub = Hub(tmp_path, monkeypatch)
+    with hub.server:
+        hub.add('me/one', 1)
+        hub.day(1)
+        hub.add('me/late', 2)
+        hub.break_down('me/late')
+        hub.day(2)
+        hub.server.failures = []
+        del hub.repositories['me/late']
+        third = hub.day(3)
+        assert 'unreached' not in third['growth'] and source_drops(tmp_path/'day-3') == {'me/late': 'not_found'}
+        hub.day(4)
+        assert not any('me/late' in path for path in hub.server.calls)
+
+
+def test_a_changed_source_that_was_not_reached_is_kept_and_asked_for_again(tmp_path, monkeypatch):
+    hub = Hub(tmp_path, monkeypatch)
+    with hub.server:
+        hub.add('me/one', 2)
+        hub.day(1)
+        hub.add('me/one', 2, sha='b' * 40)
+        hub.break_down('me/one')
+        second = hub.day(2)
+        assert whats(second) == {'me/one': 'kept'} and second['growth']['unreached'] == {'me/one': 1} and [mark.rule for mark in read_marks(tmp_path/'day-2')] == ['unreachable']
+        hub.server.failures = []
+        third = hub.day(3)
+        assert whats(third) == {'me/one': 'changed'} and read_marks(tmp_path/'day-3') == [] and set(read_dataset(tmp_path/'day-3')['revision'].to_pylist()) == {'b' * 40}
+
+
+def test_the_page_tells_what_was_not_reached_and_what_is_marked(tmp_path, monkeypatch):
+    hub = Hub(tmp_path, monkeypatch)
+    with hub.server:
+        hub.add('me/one', 1)
+        hub.day(1)
+        hub.add('me/late', 2)
+        hub.repositories['me/one'] = {**repository('---\nlicense: cc-by-nd-4.0\nlanguage: en\n---\n', {'data/train.jsonl': '{"a": 1}\n'}, sha='b' * 40, tags=['language:en']), 'created': '2026-11-02T12:00:00.000Z'}
+        hub.break_down('me/late')
+        run_report('dynosaur_data', out=str(tmp_path/'day-2'), sources='hub:?language=en&created_after=2026-11-02', limit=5, previous=str(tmp_path/'day-1'), listing='new', gone='keep')
+        page, manifest = (tmp_path/'day-2'/'report.html').read_text(), read_manifest(tmp_path/'day-2')
+        assert 'Not reached on the hub: me/late.' in page and 'push judges them by the licence of today' in page
+        assert manifest['growth']['unreached'] == {'me/late': 1} and [(item['name'], item['what']) for item in manifest['growth']['named']] == [('me/one', 'kept')]
+        assert 'licence mit -> cc-by-nd-4.0 (since ' in (tmp_path/'day-2'/'provenance.csv').read_text() and '| me/one | mit | cc-by-nd-4.0 |' in (tmp_path/'day-2'/'dataset'/'README.md').read_text()
+        hub.server.failures = []
+        assert whats(hub.day(3)) == {'me/late': 'came'}
+
+
+def test_a_step_that_goes_on_asks_for_the_same(tmp_path, monkeypatch):
+    hub = Hub(tmp_path, monkeypatch)
+    with hub.server:
+        hub.add('me/one', 1)
+        hub.day(1)
+        hub.add('me/late', 2)
+        hub.break_down('me/late')
+        hub.day(2)
+        hub.server.failures = []
+        done = hub.day(3)
+        (tmp_path/'day-3'/'manifest.json').unlink()
+        made = content(tmp_path/'day-3')
+        again = hub.day(3, resume=True)
+        assert content(tmp_path/'day-3') == made and again['growth'] == done['growth'] and whats(again) == {'me/late': 'came'}
 
 
 # ---------------------------------------------------------------- the report
