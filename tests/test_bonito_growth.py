@@ -2,6 +2,10 @@
 import csv
 import json
 import random
+import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +24,7 @@ from instructgen.dataset_card import write_card, write_provenance
 from instructgen.drop import drop_sources
 from instructgen.hub import wait_for
 from instructgen.llm import open_llm
+from instructgen.locks import GROWING, LOCKED
 from instructgen.push import plan_push, push_folder
 from instructgen.records import Context, Example, Rejected
 from instructgen.report import run_report
@@ -460,6 +465,80 @@ def test_a_step_that_was_cut_off_goes_on(archive, tmp_path, monkeypatch, moment,
         assert {path: path.read_bytes() for path in (tmp_path/'v1').rglob('*') if path.is_file() and not path.name.startswith('.')} == before
         build(tmp_path/'full', config)
     assert content(tmp_path/'v2') == content(tmp_path/'full') and keys(tmp_path/'v2') == keys(tmp_path/'full')
+
+
+KILLED = r'''
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import instructgen.bonito.dataset as dataset, instructgen.llm as llm, instructgen.store as store, instructgen.versions as versions
+from test_bonito_growth import build, plan_step, settings
+
+def kill_at(owner, name, count, after=False):
+    "Kill this process at the n-th call of a function, before it does anything or right after."
+    calls, right = [0], getattr(owner, name)
+    def counted(*given, **named):
+        calls[0] += 1
+        if calls[0] < count: return right(*given, **named)
+        if after: right(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, counted)
+
+def first_only(*streams, merge=store.heapq.merge):
+    yield next(merge(*streams))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+for line in sys.stdin:                                                     # each moment in a copy of this process
+    moment, folder, outputs = line.strip().split("|")
+    if (child := os.fork()): print(os.waitpid(child, 0)[1], flush=True); continue
+    os.environ['INSTRUCTGEN_OUTPUTS'] = outputs
+    if moment == 'asking': kill_at(llm.Lane, 'arrived', 2, after=True)
+    if moment == 'answered': kill_at(dataset, 'sort_texts', 1)              # texts and answers are written, no bucket is
+    if moment == 'linking': kill_at(os, 'link', 4)                          # the Parquet file of a bucket is there, its part is not
+    if moment == 'buckets': kill_at(dataset, 'write_part', 1, after=True)
+    if moment == 'half a merge': store.heapq.merge = first_only
+    if moment == 'names': kill_at(versions, 'absent_lines', 1)              # merged, and the lines about what went are not there yet
+    if moment == 'manifest': kill_at(dataset, 'write_version', 1, after=True)
+    config = settings(Path(sys.argv[2]), llm=sys.argv[4], concurrency=1)
+    build(Path(folder), config, plan_step(Path(sys.argv[3]), config))
+    os._exit(0)
+'''
+
+
+def state(folder: Path) -> dict[str, tuple]:
+    "Bytes and times of every file but the locks."
+    return {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.rglob('*')) if path.is_file() and path.name not in (GROWING, LOCKED)}
+
+
+def test_kill_in_a_step_leaves_the_older_version_whole_and_the_step_resumable(archive, tmp_path, monkeypatch):
+    with Writer() as server:
+        config = settings(archive, llm=f'openai:bonito@{server.url}', concurrency=1)
+        build(tmp_path/'v1', config)
+        write_document(archive, 1, ' Nothing more was heard of it.')
+        write_document(archive, 30)
+        (archive/'d02.md').unlink()
+        before, moments = state(tmp_path/'v1'), ('asking', 'answered', 'linking', 'buckets', 'half a merge', 'names', 'manifest')
+        words = [sys.executable, '-c', KILLED, str(Path(__file__).parent), str(archive), str(tmp_path/'v1'), config.llm]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            for moment in moments:
+                folder, outputs, sent = tmp_path/moment.replace(' ', '_'), tmp_path/f'outputs {moment}', sum(server.counts.requests.values())
+                shutil.copytree(tmp_path/'outputs', outputs)                                  # a ledger that has the answers of the first version only
+                print(moment, folder, outputs, sep='|', file=process.stdin, flush=True)
+                assert int(process.stdout.readline()) == signal.SIGKILL, moment
+                assert (folder/'run.json').exists() and not (folder/'manifest.json').exists() and state(tmp_path/'v1') == before, moment
+                monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(outputs))
+                counts = build(folder, config, plan_step(tmp_path/'v1', config), resume=True)
+                new = sum(server.counts.requests.values()) - sent
+                assert counts['growth']['new_prompts'] == 4 and new in ((4, 5) if moment == 'asking' else (4,)), (moment, new)
+                assert [(item['name'], item['what']) for item in counts['growth']['named']] == [('archive/d02.md', 'went'), ('archive/d01.md', 'changed'), ('archive/d30.md', 'came')]
+                assert state(tmp_path/'v1') == before and [drop.id for drop in read_lines(folder, Rejected) if drop.rule == 'gone'] == ['archive/d02.md'], moment
+        monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
+        grow(tmp_path/'v1', tmp_path/'undisturbed', config)
+        build(tmp_path/'whole', config)
+    for moment in (*moments, 'undisturbed'):
+        folder = tmp_path/moment.replace(' ', '_')
+        assert content(folder) == content(tmp_path/'whole') and keys(folder) == keys(tmp_path/'whole'), moment
+        assert all((folder/name).read_bytes() == (tmp_path/'undisturbed'/name).read_bytes() for name in ('rejected.jsonl', 'changes.jsonl')), moment
 
 
 def test_what_is_as_it_was_is_linked(archive, tmp_path):
