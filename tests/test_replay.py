@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tracemalloc
 import types
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,10 +18,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
+from instructgen.arms import task_of
 from instructgen.bonito.templates import load_templates
+from instructgen.dynosaur.config import DatasetConfig, gather_sources
+from instructgen.dynosaur.examples import apply_tasks
+from instructgen.dynosaur.prompts import load_prompts
+from instructgen.dynosaur.select import draw_key
+from instructgen.dynosaur.tasks import propose_tasks
 from instructgen.records import Example
 from instructgen.replay import (PUBLISHED_ENCODER, STRATEGIES, cosine_sums, embed_examples, embed_tasks, embed_texts, greedy_diverse, level_ties, open_encoder, select_replay,
                                 unit_blocks, unit_dots, unit_sum)
+from instructgen.run_llm import open_model
 from instructgen.super_ni import read_natural_task, task_files
 from instructgen.task_selection import nearest_definition, shared_words
 
@@ -123,6 +131,85 @@ def test_real_instructions_give_what_the_matrices_give(real_stages: tuple, strat
     stages, full = real_stages
     for k in (50, 400) if strategy != 'greedy_diverse' else (50,): agrees(stages, full, k, strategy)
     if strategy in ('instr_diverse', 'instr_support'): agrees(tuple(stage.toarray() for stage in stages), full, 400, strategy)
+
+
+# ---- examples of real sources
+
+@pytest.fixture(scope='module')
+def real_examples(shared_data) -> list[Example]:
+    "Examples of the tasks that the embedded writer proposes for real datasets, at most twelve a task."
+    config, found = DatasetConfig(sources=str(shared_data / 'hub'), languages='', limit=12), []
+    cards, _ = gather_sources(config)
+    with open_model(config) as llm:
+        for done in propose_tasks(cards, llm, config.rule_set, config.setting_names, load_prompts('en')):
+            _, table, _ = apply_tasks(done.tasks, done.card, config.rule_set, 12, 0, 'rules')
+            found += [Example(**row) for row in table.to_pylist()]
+    assert len({row.source for row in found}) >= 12 and len({task_of(row) for row in found}) >= 35
+    return found
+
+
+def mean_vectors(examples: list[Example], instances: int) -> tuple[list[str], np.ndarray]:
+    "The mean of the TF-IDF vectors of each task's examples, one at a time, as float64."
+    drawn = {}
+    for example in examples: drawn.setdefault(example.task_id, {})[draw_key(0, example.id)] = f'{(example.input or example.context or example.instruction)[:1000]}\n{example.output[:1000]}'
+    texts = {task: [text for _, text in sorted(drawn[task].items())][:instances] for task in sorted(drawn)}
+    dense = embed_texts([text for task in texts for text in texts[task]]).toarray()
+    places, found = iter(dense), []
+    for task in texts: found.append(np.mean([next(places) for _ in texts[task]], axis=0))
+    return list(texts), np.array(found)
+
+
+@pytest.mark.parametrize('strategy', ('data_diverse', 'instr_support', 'instr_similar'))
+@pytest.mark.parametrize('instances', (1, 10))
+def test_real_examples_give_what_the_matrices_give(real_examples: list[Example], strategy: str, instances: int):
+    "The stages are split by source, so that current tasks are of datasets that the previous ones are not of."
+    ids, vectors = embed_examples(real_examples, instances=instances)
+    names, means = mean_vectors(real_examples, instances)
+    assert list(ids) == names
+    np.testing.assert_allclose(vectors.toarray(), unit(means), rtol=0, atol=1e-9)
+    source = {task_of(row): row.source for row in real_examples}
+    sources = sorted(set(source.values()))
+    new = np.array([sources.index(source[task]) % 3 == 2 for task in ids])
+    assert new.sum() >= 8 and (~new).sum() >= 20
+    full = matrices(means[~new], means[new])
+    for k in (10, len(ids)): agrees((vectors[np.flatnonzero(~new)], vectors[np.flatnonzero(new)]), full, k, strategy)
+
+
+# ---- nothing, and chance
+
+@pytest.mark.parametrize('previous, current', ((1, 1), (60, 200), (300, 0)))
+def test_none_gives_nothing(previous: int, current: int):
+    for k in (0, 1, previous, previous + 3):
+        indices, scores = select_replay(*drawn(previous, previous, current, 8), k, 'none', 5)
+        assert (indices.tolist(), scores.tolist(), indices.dtype, scores.dtype) == ([], [], np.int64, np.float64)
+
+
+def draw_by_hand(count: int, k: int, seed: int) -> tuple[list[int], list[float]]:
+    "A number for each task from PCG64 by the seed, 53 of its 64 bits as a share of one; the smallest k, ties by index. Nothing of numpy's Generator."
+    bits = np.random.PCG64(seed)
+    scores = [(int(bits.random_raw()) >> 11) / 2 ** 53 for _ in range(count)]
+    order = sorted(range(count), key=lambda place: (scores[place], place))[:k]
+    return order, [scores[place] for place in order]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 400), st.integers(0, 405), st.integers(0, 2**64))
+def test_random_is_the_draw_that_is_documented(count: int, k: int, seed: int):
+    indices, scores = select_replay(np.ones((count, 3)), None, k, 'random', seed)
+    wanted, values = draw_by_hand(count, k, seed)
+    assert indices.tolist() == wanted and scores.tolist() == values
+
+
+def test_random_is_even():
+    "Over 6,000 seeds every order of three of five tasks comes as often as any other (chi square of 60 orders, whose 0.9999 quantile is 103), and the scores are even in [0, 1)."
+    counts, scores = Counter(), []
+    for seed in range(6000):
+        indices, values = select_replay(np.ones((5, 1)), None, 5, 'random', seed)
+        counts[tuple(indices[:3].tolist())] += 1
+        scores += values.tolist()
+    assert len(counts) == 60 and sum((number - 100) ** 2 / 100 for number in counts.values()) < 103
+    ranked, even = np.sort(scores), (np.arange(30_000) + .5) / 30_000
+    assert 0 <= ranked[0] and ranked[-1] < 1 and np.abs(ranked - even).max() < 2.23 / math.sqrt(30_000)  # Kolmogorov and Smirnov at 1 in 10,000
 
 
 # ---- order, ties, copies
