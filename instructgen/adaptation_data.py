@@ -22,7 +22,7 @@ from .bonito.dataset import build_bonito
 from .bonito.examples import read_overrides
 from .bonito.format import load_task_types
 from .bonito.meta import read_registry
-from .bonito.model import ModelConfig, build_training_data, demo_file, train_generator
+from .bonito.model import ModelConfig, build_training_data, demo_file, total_notice, train_generator
 from .bonito.rules import RULE_TYPES
 from .contexts import read_contexts, sample_contexts
 from .dynosaur.dataset import DatasetConfig, build_dataset, gather_sources
@@ -31,7 +31,7 @@ from .records import Context, Example, comma_list, content_hash
 from .run_tables import read_examples
 from .sources import hash_files, list_folder
 from .starts import StartConfig, making, target_sources
-from .store import open_run, outputs_folder
+from .store import open_run, outputs_folder, read_manifest
 from .targets import load_target, read_targets
 
 # %% ../nbs/34_adaptation_data.ipynb #075a88a1
@@ -60,6 +60,7 @@ class AdaptationConfig:
     templates: str = 'demo'     # of the small generator, as in `load_templates`
     overrides: str = ''         # of the small generator: where the rows of the templates' datasets lie
     generator_rows: int = 0     # of the small generator: rows of a dataset at most, 0 for the rules' own
+    generator_examples: int = 0 # of the small generator: examples of its training data at most, 0 for all
     generator_hidden: int = 0   # of the small generator: size of its states, 0 for that of the start
     generator_steps: int = 0    # of the small generator: training steps, 0 for the report bonito_model's own
     prompted_llm: str = ''      # writes the tasks of prompted_llm; '' and the arm is not run
@@ -190,7 +191,7 @@ def make_generator(
     named, left = read_overrides(config.overrides) if config.overrides else {}, sorted({entry.name for entry in known} - set(others))
     datasets = 'overrides' if named and not set(left) & set(named) else ','.join(name for name in others if not named or name in named)  # nothing of the target
     asked = ModelConfig(templates=config.templates, overrides=config.overrides, datasets=datasets,
-                        rows=config.generator_rows, steps=config.generator_steps, hidden=config.generator_hidden or start.hidden, layers=start.layers, seed=config.seed)
+                        rows=config.generator_rows, examples=config.generator_examples, steps=config.generator_steps, hidden=config.generator_hidden or start.hidden, layers=start.layers, seed=config.seed)
     folder = (Path(place) if place else outputs_folder()/'starts')/f'generator-{content_hash([asdict(asked), _contents(config)])}'
     with making(folder):
         if (folder/'manifest.json').is_file(): return f'local:{folder/"model"}', str(folder/'ctga')
@@ -243,6 +244,7 @@ def gather_arms(
         named = config.generator or ('' if start.small or config.templates != 'demo' else PUBLISHED_GENERATOR)
         llm, ctga = (named, '') if named else make_generator(config, start, place)
         arms['bonito'] = generate_arm('bonito', llm, config, target, folder/'bonito', ctga=ctga)
+        if ctga and (told := total_notice(config.generator_examples, read_manifest(ctga)['counts'])): arms['bonito'] = replace(arms['bonito'], note='; '.join(filter(None, (arms['bonito'].note, told))))
     if 'prompted_llm' in names:
         arms['prompted_llm'] = generate_arm('prompted_llm', config.prompted_llm, config, target, folder/'prompted_llm') if config.prompted_llm else ArmData('prompted_llm', reason='no model was named (prompted_llm)')
     if {'dynosaur', 'mixed'} & set(names): arms['dynosaur'] = dynosaur_arm(config, target, folder/'dynosaur')

@@ -139,6 +139,47 @@ def test_processes_and_parts(tmp_path):
     assert files(tmp_path / 'out1') == files(tmp_path / 'out4')
 
 
+def test_a_total_is_drawn_from_all_datasets(tmp_path):
+    "Smaller totals are parts of larger ones, in whatever order and on however many processes the datasets are made; what was dropped stays told."
+    names = list(MANY)[:3]
+    for place, name in enumerate(names): source(tmp_path / 'here' / name, [*quiz(40 * (place + 1)), {**quiz(1)[0], 'body': {'text': ''}}])
+    def planned(order): return plans_of(tmp_path, {name: MANY[name] for name in order}, [entry for entry in MANY_REGISTRY if entry['dataset'] in order], MANY_TEMPLATES)
+    whole, drops, all_counts = build(tmp_path / 'whole', planned(names))
+    assert all_counts['examples'] == all_counts['available'] == len(whole) == 240 and drops == Counter(no_context=3)
+    before: set[str] = set()
+    for total in (1, 10, 60, 200, 240, 1000):
+        made, dropped, counts = build(tmp_path / f'some{total}', planned(names), examples=total)
+        drawn = {json.dumps(example, sort_keys=True) for example in made}
+        assert len(made) == counts['examples'] == sum(counts['by_dataset'].values()) == sum(counts['by_type'].values()) == min(total, 240) and counts['available'] == 240 and dropped == drops
+        assert before <= drawn <= {json.dumps(example, sort_keys=True) for example in whole} and not (tmp_path / f'some{total}' / 'whole').exists()
+        assert counts['by_dataset'] == {name: sum(example['source'] == name for example in made) for name in names}
+        before = drawn
+    plans, refused = planned(names)
+    build(tmp_path / 'turned', (plans[::-1], refused), examples=60, processes=2)
+    assert files(tmp_path / 'turned') == files(tmp_path / 'some60')
+    other, _, _ = build(tmp_path / 'other', planned(names), examples=60, seed=1)
+    assert {example['row'] for example in other} != {example['row'] for example in read_dataset(tmp_path / 'some60').to_pylist()}
+    with open_run('ctga', {}, out=tmp_path / 'some60', resume=True) as run: assert build_ctga(run, plans, refused, examples=60)['buckets_written'] == 0
+
+
+@pytest.mark.parametrize('there', [1, 2])
+def test_a_total_that_was_cut_off_goes_on(tmp_path, monkeypatch, there):
+    import instructgen.bonito.ctga as module
+    for name in list(MANY)[:3]: source(tmp_path / 'here' / name, quiz(30))
+    planned = plans_of(tmp_path, {name: MANY[name] for name in list(MANY)[:3]}, MANY_REGISTRY[:3], MANY_TEMPLATES)
+    build(tmp_path / 'whole', planned, examples=40)
+    write, calls = module._write_drawn, []
+    def die(*given):
+        calls.append(given)
+        if len(calls) > there: raise KeyboardInterrupt
+        write(*given)
+    monkeypatch.setattr(module, '_write_drawn', die)
+    with pytest.raises(KeyboardInterrupt): build(tmp_path / 'cut', planned, examples=40)
+    monkeypatch.setattr(module, '_write_drawn', write)
+    with open_run('ctga', {}, out=tmp_path / 'cut', resume=True) as run: build_ctga(run, *planned, examples=40)
+    assert files(tmp_path / 'cut') == files(tmp_path / 'whole') and not (tmp_path / 'cut' / 'whole').exists()
+
+
 KILLED = """
 import sys
 sys.path.insert(0, {tests!r})

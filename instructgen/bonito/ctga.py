@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PART', 'ctga_texts', 'draw_rows', 'DatasetPlan', 'used_fields', 'cut_parts', 'merge_rows', 'plan_datasets',
-           'check_fields', 'map_ahead', 'build_ctga']
+           'check_fields', 'draw_examples', 'map_ahead', 'write_total', 'build_ctga']
 
 # %% ../../nbs/21_bonito.ctga.ipynb #215d2707
+import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,14 +20,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from .examples import CTGA_RULES, CTGARules, Drops, Override, Rows, render_rows
 from .format import format_input, format_output
 from .meta import MetaTemplate, Registered
 from .sandbox import compile_text
-from ..records import EXAMPLE_SCHEMA, Example, Rejected, SourceCard, content_hash, to_json
+from ..records import CONSTANT_COLUMNS, EXAMPLE_SCHEMA, Example, Rejected, SourceCard, content_hash, from_json, to_json
 from ..sources import Policy, find_sources, read_table
-from ..store import Run, bucket_done, bucket_of, merge_parts, read_part, write_bucket, write_part
+from ..store import Run, bucket_done, bucket_of, bucket_path, merge_parts, read_part, write_bucket, write_part
 
 # %% ../../nbs/21_bonito.ctga.ipynb #b8c682cc
 def ctga_texts(
@@ -164,6 +166,17 @@ def check_fields(
         else: kept.append(made)
     return replace(plan, metas=tuple(kept)), rejected
 
+# %% ../../nbs/21_bonito.ctga.ipynb #498555b9
+def draw_examples(
+    numbers: Sequence[np.ndarray],  # of examples, uint64, one array a bucket
+    most: int,                      # examples wanted of all buckets together; all if there are fewer
+) -> list[np.ndarray]:              # bool, one array a bucket: whether an example is drawn
+    "The examples with the smallest numbers."
+    every = np.concatenate([np.empty(0, np.uint64), *numbers])
+    if most >= len(every): return [np.ones(len(part), bool) for part in numbers]
+    limit = np.partition(every, most)[most]  # the first that is too many
+    return [part < limit for part in numbers]
+
 # %% ../../nbs/21_bonito.ctga.ipynb #831d96b3
 def map_ahead(
     function: Callable,        # of one item; picklable where there is a pool
@@ -180,6 +193,40 @@ def map_ahead(
     while waiting: yield waiting.popleft().result()
 
 # %% ../../nbs/21_bonito.ctga.ipynb #14b77279
+def _numbers(folder: Path, bucket: int, seed: int) -> np.ndarray:  # of the examples of a bucket
+    path, names = bucket_path(folder, bucket), [name for name, count in read_part(folder, bucket)['counts']['by_dataset'].items() for _ in range(count)]
+    ids = pq.read_table(path, columns=['id'])['id'].to_pylist() if path.exists() else []
+    hashes = [blake2b(f'{seed}\0{name}\0{id}'.encode('utf-8', 'surrogatepass'), digest_size=8).digest() for name, id in zip(names, ids, strict=True)]
+    return np.array([int.from_bytes(one, 'big') for one in hashes], np.uint64)
+
+def _write_drawn(folder: Path, whole: Path, bucket: int, key: str, drawn: np.ndarray) -> None:
+    path, head = bucket_path(whole, bucket), read_part(whole, bucket)
+    table = pq.read_table(path, read_dictionary=list(CONSTANT_COLUMNS)).filter(pa.array(drawn)) if path.exists() else EXAMPLE_SCHEMA.empty_table()
+    lines = iter((whole/'parts'/f'{bucket:02d}.jsonl').read_text('utf-8').split('\n')[1:])
+    parts = {name: ([], [from_json(Rejected, next(lines)) for _ in range(rejected)]) for name, _, rejected in head['sources']}
+    sizes = head['counts']['by_dataset']
+    ends = np.cumsum([0, *sizes.values()])
+    by_dataset = {name: int(drawn[start:end].sum()) for name, start, end in zip(sizes, ends, ends[1:])}
+    write_bucket(folder, bucket, table)
+    write_part(folder, bucket, key, parts, by_type=dict(sorted(Counter(table['task_type'].cast(pa.string()).to_pylist()).items())), by_dataset=by_dataset, unread=head['counts']['unread'], available=len(drawn))
+
+def write_total(
+    folder: Path,                               # of the run
+    keys: Mapping[int, str],                    # bucket -> hash of all that it is made from
+    examples: int,                              # of all buckets together at most
+    seed: int,                                  # of the draw
+    write_all: Callable[[Path], Any],           # writes every bucket, undrawn, into a folder
+) -> int:                                       # buckets written
+    "Write buckets that hold a total of examples; if they are there already, nothing is made."
+    wanted, whole = {bucket: content_hash([sorted(keys.items()), examples, seed, bucket]) for bucket in keys}, folder/'whole'
+    if made := not all(bucket_done(folder, bucket, key) for bucket, key in wanted.items()):
+        write_all(whole)
+        drawn = draw_examples([_numbers(whole, bucket, seed) for bucket in keys], examples)
+        for bucket, which in zip(keys, drawn): _write_drawn(folder, whole, bucket, wanted[bucket], which)
+    shutil.rmtree(whole, ignore_errors=True)
+    return len(keys) if made else 0
+
+# %% ../../nbs/21_bonito.ctga.ipynb #41583241
 def _make_dataset(plan: DatasetPlan, rules: CTGARules, seed: int, pool: Any, ahead: int) -> tuple[pa.Table, list[Rejected]]:
     unread: list[Rejected] = []
     table = read_table(plan.card, plan.split, None, unread)
@@ -210,23 +257,23 @@ def build_ctga(
     rules: CTGARules = CTGA_RULES['careful'],            # which rows are kept
     seed: int = 0,                                       # of rows, templates and choices
     processes: int = 1,                                  # for rendering; the result is the same for any number
-) -> dict[str, Any]:                                     # counts for the manifest
+    examples: int = 0,                                   # of all datasets together at most, 0 for all
+) -> dict[str, Any]:                                     # counts for the manifest; `available` is before a total was drawn
     "Write a CTGA into a run folder; datasets that are there already are not made again."
+    if examples < 0: raise ValueError(f'examples is {examples}, want 0 for all, or how many')
     buckets, drops = {}, {}
     for plan in sorted(plans, key=lambda plan: plan.entry.name): buckets.setdefault(bucket_of(plan.entry.name), []).append(plan)
     for drop in sorted(refused, key=to_json): drops.setdefault(bucket_of(drop.where or drop.id), []).append(drop)
-    pool, written = ProcessPoolExecutor(processes, mp_context=get_context('spawn')) if processes > 1 else None, 0
-    numbers = sorted({*buckets, *drops})
-    try:
-        for number in numbers:
-            todo, left = buckets.get(number, []), drops.get(number, [])
-            key = content_hash([[plan.key(rules, seed) for plan in todo], [to_json(drop) for drop in left]])
-            if bucket_done(run.folder, number, key): continue
-            _write_datasets(run.folder, number, key, todo, left, lambda plan: _make_dataset(plan, rules, seed, pool, 2 * processes + 1))
-            written += 1
+    keys = {number: content_hash([[plan.key(rules, seed) for plan in buckets.get(number, [])], [to_json(drop) for drop in drops.get(number, [])]]) for number in sorted({*buckets, *drops})}
+    pool = ProcessPoolExecutor(processes, mp_context=get_context('spawn')) if processes > 1 else None
+    def write_all(folder: Path) -> int:
+        todo = [number for number, key in keys.items() if not bucket_done(folder, number, key)]
+        for number in todo: _write_datasets(folder, number, keys[number], buckets.get(number, []), drops.get(number, []), lambda plan: _make_dataset(plan, rules, seed, pool, 2 * processes + 1))
+        return len(todo)
+    try: written = write_total(run.folder, keys, examples, seed, write_all) if examples else write_all(run.folder)
     finally:
         if pool: pool.shutdown(cancel_futures=True)
-    lines, counts = merge_parts(run.folder, numbers), [read_part(run.folder, number)['counts'] for number in numbers]
+    lines, counts = merge_parts(run.folder, keys), [read_part(run.folder, number)['counts'] for number in keys]
     by_type: Counter = sum((Counter(count['by_type']) for count in counts), Counter())
-    return {'datasets': len(plans), 'meta_templates': sum(len(plan.metas) for plan in plans), 'examples': sum(by_type.values()), 'by_type': dict(sorted(by_type.items())),
-            'by_dataset': {name: number for count in counts for name, number in sorted(count['by_dataset'].items())}, 'rejected_lines': lines['rejected'], 'buckets_written': written}
+    return {'datasets': len(plans), 'meta_templates': sum(len(plan.metas) for plan in plans), 'examples': sum(by_type.values()), 'available': sum(count.get('available', sum(count['by_type'].values())) for count in counts),
+            'by_type': dict(sorted(by_type.items())), 'by_dataset': {name: number for count in counts for name, number in sorted(count['by_dataset'].items())}, 'rejected_lines': lines['rejected'], 'buckets_written': written}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['logger', 'DEMO_STEPS', 'ModelConfig', 'demo_file', 'TrainingData', 'generation_config', 'build_training_data',
-           'training_config', 'Generator', 'train_generator']
+           'total_notice', 'training_config', 'Generator', 'train_generator']
 
 # %% ../../nbs/26_bonito.model.ipynb #4d2fd007
 import logging
@@ -49,6 +49,7 @@ class ModelConfig:
     languages: str = ''          # ISO 639 codes of the sources to use, '' for all
     ctga_rules: str = 'careful'  # a key of `CTGA_RULES`
     rows: int = 0                # of a dataset at most, 0 for the rules' own
+    examples: int = 0            # of all datasets together at most, drawn by the seed; 0 for all
     processes: int = 1           # for the training data
     llm: str = ''                # a generator that is there already
     model: str = ''              # base to train, '' for a small one from scratch
@@ -81,7 +82,7 @@ class ModelConfig:
     def __post_init__(self):
         if self.ctga_rules not in CTGA_RULES: raise ValueError(f'ctga_rules is {self.ctga_rules!r}, want one of {", ".join(CTGA_RULES)}')
         if self.preset != 'demo' and self.preset not in PRESETS: raise ValueError(f'preset is {self.preset!r}, want one of demo, {", ".join(PRESETS)}')
-        for name in ('rows', 'steps', 'limit'):
+        for name in ('rows', 'examples', 'steps', 'limit'):
             if getattr(self, name) < 0: raise ValueError(f'{name} is {getattr(self, name)}, want 0 or more')
         if self.hidden % 32 or self.hidden < 32: raise ValueError(f'hidden is {self.hidden}, want a multiple of 32')
         generation_config(self, self.llm or 'local:generator')  # what it refuses is told before hours of training
@@ -116,7 +117,7 @@ class TrainingData:
     "A CTGA in its folder."
     folder: Path                        # a run folder of its own
     metas: tuple[MetaTemplate, ...]     # its meta-templates
-    counts: dict                        # templates, meta_templates, datasets, examples, by_type …
+    counts: dict                        # templates, meta_templates, datasets, examples, available (before a total was drawn), by_type …
     dropped: tuple[Rejected, ...] = ()  # templates that were not turned round
 
 # %% ../../nbs/26_bonito.model.ipynb #01b7a55b
@@ -134,7 +135,7 @@ def generation_config(
 # %% ../../nbs/26_bonito.model.ipynb #773ee5b9
 def build_training_data(
     run: Run,             # open run folder
-    config: ModelConfig,  # templates, registry, overrides, rules
+    config: ModelConfig,  # templates, registry, overrides, rules, examples
 ) -> TrainingData:        # in the folder ctga/ of the run; ValueError if there is no example
     "The CTGA of a run; what is there already is not made again."
     demo, rejected = config.templates == 'demo', []
@@ -149,14 +150,24 @@ def build_training_data(
         registry = [entry for entry in registry if entry.name in names]
     plans, refused = plan_datasets(registry, metas, overrides, policy, only=only)
     folder = run.folder/'ctga'
-    asked = {name: getattr(config, name) for name in ('templates', 'registry', 'overrides', 'datasets', 'types_file', 'license', 'languages', 'ctga_rules', 'rows', 'seed', 'processes')}
+    asked = {name: getattr(config, name) for name in ('templates', 'registry', 'overrides', 'datasets', 'types_file', 'license', 'languages', 'ctga_rules', 'rows', 'examples', 'seed', 'processes')}
     with open_run('bonito_ctga', asked, out=folder, resume=(folder/'run.json').exists()) as inner:
-        counts = {'templates': len(templates), **build_ctga(inner, plans, [*rejected, *dropped, *refused], config.rules, config.seed, config.processes)}
+        counts = {'templates': len(templates), **build_ctga(inner, plans, [*rejected, *dropped, *refused], config.rules, config.seed, config.processes, config.examples)}
         inner.finish({name: value for name, value in counts.items() if isinstance(value, int) and name != 'buckets_written'})
     if not counts['examples'] and not config.llm:
         shown = '; '.join(f'{drop.id}: {drop.rule} ({drop.text[:100]})' for drop in (*refused, *rejected, *dropped)[:3])
         raise ValueError(f'no example to train on: {shown or "the registry is empty"}')
     return TrainingData(folder, tuple(metas), counts, tuple(dropped))
+
+# %% ../../nbs/26_bonito.model.ipynb #00a0f2ec
+def total_notice(
+    examples: int,  # that were asked for, 0 for all
+    counts: dict,   # of `TrainingData`, or of its manifest: examples, available
+) -> str:           # '' if all were asked for
+    "What a reader must know of a total."
+    if not examples: return ''
+    if counts['available'] < examples: return f'{examples:,} examples of training data were asked for, and there are {counts["available"]:,}: all of them are used.'
+    return f'{counts["examples"]:,} of {counts["available"]:,} examples of training data were drawn by the seed, from all datasets together.'
 
 # %% ../../nbs/26_bonito.model.ipynb #9b611550
 DEMO_STEPS = 1200  # of the demonstration, about four minutes on two cores

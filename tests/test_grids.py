@@ -1,0 +1,66 @@
+"""The package's grids on the demo: points that differ in what they claim to vary and in nothing else, without training."""
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+import instructgen.adaptation_data as adaptation_data
+from instructgen.adaptation import check_arms
+from instructgen.adaptation_data import AdaptationConfig, count_steps, equalise, gather_arms, make_generator, read_target
+from instructgen.bonito.model import Generator, ModelConfig, build_training_data, generation_config, total_notice, training_config
+from instructgen.grids import Grid, expand_grid, grid_names, grid_path, read_grid
+from instructgen.records import EXAMPLE_SCHEMA, Example, content_hash, from_parameters
+from instructgen.starts import StartConfig
+from instructgen.store import open_run, read_dataset, read_manifest, write_bucket
+
+SPECS = {name: yaml.safe_load(grid_path(name).read_text()) for name in grid_names()}
+ADAPTATION = [name for name, spec in SPECS.items() if spec['report'] == 'adaptation']
+MODEL = [name for name, spec in SPECS.items() if spec['report'] == 'bonito_model']
+
+
+def points(name: str, seed: int = 0) -> list[dict[str, Any]]:
+    "The parameters of a grid's runs of one seed."
+    return [run.parameters for run in read_grid(SPECS[name]['report'], name).runs if run.parameters.get('seed', 0) == seed]
+
+
+def training_data(parameters: dict[str, Any], folder: Path):
+    with open_run('model', {}, out=folder) as run: return build_training_data(run, from_parameters(ModelConfig, parameters))
+
+
+# ---- the training data of a generator
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_sizes_of_the_training_data(tmp_path: Path, seed: int):
+    sizes, before, kinds = [], set(), set()
+    for place, given in enumerate(points('ctga_size', seed)):
+        config, data = from_parameters(ModelConfig, given), training_data(given, tmp_path/str(place))
+        ids = set(read_dataset(data.folder)['id'].to_pylist())
+        assert before < ids and len(ids) == config.examples < data.counts['available']
+        sizes.append(len(ids))
+        before = ids
+        kinds.add(generation_config(config, 'local:model', data).task_types)
+    assert sizes == [100, 500, 1650] and len(kinds) == 1
+
+
+def test_a_total_greater_than_there_is(tmp_path: Path):
+    few, all_of_them = (training_data({'rows': 10, 'examples': examples}, tmp_path/str(examples)) for examples in (10**6, 0))
+    assert read_dataset(few.folder)['id'].to_pylist() == read_dataset(all_of_them.folder)['id'].to_pylist()
+    assert 'were asked for' in total_notice(10**6, few.counts) and not total_notice(0, few.counts) and 'were drawn' in total_notice(5, few.counts)
+    with pytest.raises(ValueError, match='want 0 or more'): ModelConfig(examples=-1)
+
+
+def untrained(run: Any, config: ModelConfig, data: Any) -> Generator: return Generator('local:model', 'untrained', True)
+
+
+def test_the_total_reaches_the_adaptation_s_generator(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(adaptation_data, 'train_generator', untrained)
+    for given in points('generator_examples'):
+        _, ctga = make_generator(from_parameters(AdaptationConfig, given), StartConfig(), tmp_path)
+        assert read_manifest(ctga)['counts']['examples'] == given['generator_examples']
+    monkeypatch.setattr(adaptation_data, 'generate_arm', lambda name, *_, **__: adaptation_data.ArmData(name, note='as it is'))
+    config = AdaptationConfig(arms='bonito', generator_rows=5, generator_examples=10**6)
+    assert 'as it is; 1,000,000 examples of training data were asked for' in gather_arms(config, StartConfig(), read_target(AdaptationConfig()), tmp_path/'data', tmp_path)['bonito'].note
