@@ -64,3 +64,48 @@ def test_the_total_reaches_the_adaptation_s_generator(tmp_path: Path, monkeypatc
     monkeypatch.setattr(adaptation_data, 'generate_arm', lambda name, *_, **__: adaptation_data.ArmData(name, note='as it is'))
     config = AdaptationConfig(arms='bonito', generator_rows=5, generator_examples=10**6)
     assert 'as it is; 1,000,000 examples of training data were asked for' in gather_arms(config, StartConfig(), read_target(AdaptationConfig()), tmp_path/'data', tmp_path)['bonito'].note
+
+
+# ---- the data of the arms
+
+def written(run: Any, asked: Any, contexts: Any) -> dict[str, Any]:
+    "What a generator that was trained would leave: of 97 in 100 texts and turns a task that hangs on all that was asked for."
+    rows = []
+    for place, text in enumerate(contexts):
+        for turn in range(asked.draws):
+            mark = content_hash([asked.llm, asked.temperature, asked.top_p, asked.task_types, asked.seed, text.text, turn])
+            if int(mark, 16) % 100 < 97: rows.append(asdict(Example(f'{place}-{turn}', f'Task {mark}?', '', f'answer {mark}', context=text.text, task_type=asked.task_types, source='generated', split='train', generator=asked.llm)))
+    write_bucket(run.folder, 0, pa.Table.from_pylist(rows, EXAMPLE_SCHEMA))
+    return {'stopped': '', 'examples': len(rows), 'llm': {}}
+
+
+@pytest.fixture(scope='module')
+def arms_of(tmp_path_factory):
+    "The arms of a point, after all checks, and what the page tells of them."
+    place, known = tmp_path_factory.mktemp('arms'), {}
+    def make(given: dict[str, Any]) -> dict[str, adaptation_data.ArmData]:
+        if (key := content_hash(given)) in known: return known[key]
+        config, start = from_parameters(AdaptationConfig, given), from_parameters(StartConfig, given)
+        target = read_target(config)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(adaptation_data, 'train_generator', untrained)
+            patch.setattr(adaptation_data, 'build_bonito', written)
+            gathered = gather_arms(config, start, target, place/key, place/'starts')
+        return known.setdefault(key, equalise(check_arms(gathered, [target.benchmark])[0], config))
+    return make
+
+
+def fingerprint(given: dict[str, Any], arms: dict[str, adaptation_data.ArmData]) -> str:
+    return content_hash([count_steps(arms, from_parameters(AdaptationConfig, given).steps), [[name, [asdict(example) for example in arm.examples], [text.text for text in arm.texts]] for name, arm in arms.items()]])
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_more_texts_are_more_texts(arms_of, seed: int):
+    sizes = []
+    for given in points('contexts', seed):
+        arms = arms_of(given)
+        assert {'tapt', 'bonito', 'gold'} == {name for name, arm in arms.items() if not arm.reason}, {name: arm.reason for name, arm in arms.items()}
+        assert len({arm.contexts for arm in arms.values()}) == 1 and .8 * given['contexts'] <= arms['bonito'].contexts <= given['contexts']
+        assert len(arms['bonito'].examples) == len(arms['gold'].examples) > 2 * arms['bonito'].contexts
+        sizes.append(arms['bonito'].contexts)
+    assert sizes == sorted(set(sizes)) and len(sizes) == 4 and sizes[-1] > 5 * sizes[0]
