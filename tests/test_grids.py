@@ -109,3 +109,12 @@ def test_more_texts_are_more_texts(arms_of, seed: int):
         assert len(arms['bonito'].examples) == len(arms['gold'].examples) > 2 * arms['bonito'].contexts
         sizes.append(arms['bonito'].contexts)
     assert sizes == sorted(set(sizes)) and len(sizes) == 4 and sizes[-1] > 5 * sizes[0]
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_texts_of_the_domain_and_others_are_as_many(arms_of, seed: int):
+    own, other = (arms_of(given) for given in points('domain', seed))
+    for arms in (own, other):
+        assert not any(arm.reason for arm in arms.values()) and set(arms) == {'tapt', 'bonito'}
+        assert len(arms['bonito'].examples) == arms['bonito'].contexts == len(arms['tapt'].texts) == len({example.context for example in arms['bonito'].examples}) == 40
+    assert not {example.context for example in own['bonito'].examples} & {example.context for example in other['bonito'].examples}
