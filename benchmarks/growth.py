@@ -4,6 +4,8 @@ Run it with `python benchmarks/growth.py`, two cores, about four minutes. Source
 documents have twenty paragraphs. A server on loopback (tests/llm_server.py) answers at once with the embedded writer, so the calls cost next to
 nothing and a real endpoint makes the difference larger. Each run is a process of its own, without the report's page. `first` is 300 from nothing, `step` adds one
 with `previous`, `full` is the 301 from nothing with an empty ledger; that step and full have the same examples is checked.
+
+`python benchmarks/growth.py whole [SOURCES]` does the same with whole runs: processes of `instructgen run dynosaur_data`, with page, card, tables and figures.
 """
 import json
 import os
@@ -96,7 +98,41 @@ def compare(method: str) -> None:
     print('  step over full: ' + ', '.join(f'{name} {told["step"][name] / told["full"][name]:.4f}' for name in ('calls', 'seconds', 'written_mb')))
 
 
+def run_whole(words: list[str], environment: dict[str, str], out: Path) -> dict:
+    "One process of `instructgen run`, and what it took."
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, '-c', 'from instructgen.cli import main; main()', 'run', 'dynosaur_data', *words, '--out', str(out)], env=environment, check=True, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    manifest, files = json.loads((out / 'manifest.json').read_text()), [path for path in out.rglob('*') if path.is_file() and path.stat().st_nlink == 1]
+    def megabytes(*names: str) -> float: return sum(path.stat().st_size for path in files if path.relative_to(out).parts[0].startswith(names)) / 1e6
+    return {'calls': manifest['llm']['calls'], 'hits': manifest['llm']['hits'], 'seconds': seconds, 'cpu': after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            'written_mb': megabytes(''), 'page_mb': megabytes('report.', 'tables', 'figures'), 'buckets': manifest['growth']['buckets_written'], 'examples': manifest['counts']['examples']}
+
+
+def compare_whole(count: int) -> None:
+    "Three whole runs, as a table."
+    from instructgen.store import read_dataset
+    from test_bonito_end_to_end import Writer
+    with tempfile.TemporaryDirectory() as folder, Writer(answer='rules') as server:
+        home, told = Path(folder), {}
+        place = home / 'places'
+        place.mkdir()
+        for number in range(count): write_source(place, number)
+        for name, previous in (('first', ''), ('step', 'first'), ('full', '')):
+            if name == 'step': write_source(place, count)
+            environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'INSTRUCTGEN_OUTPUTS': str(home / ('other' if name == 'full' else 'outputs'))}
+            words = [word for pair in (('sources', place), ('llm', f'openai:bonito@{server.url}'), *([('previous', home / previous)] if previous else [])) for word in ('-p', *map(str, pair))]
+            told[name] = run_whole(words, environment, home / name)
+        same = {name: {row['id']: row for row in read_dataset(home / name).to_pylist()} for name in ('step', 'full')}
+        assert same['step'] == same['full'], 'the step and the full run differ'
+    print(f'instructgen run dynosaur_data: {count} and one more; {told["full"]["examples"]:,} examples')
+    for name, run in told.items():
+        print(f"  {name:<6} {run['calls']:>6,} calls {run['hits']:>6,} hits {run['seconds']:7.1f} s ({run['cpu']:.1f} s of processor) {run['written_mb']:8.2f} MB written, {run['page_mb']:.2f} of page, tables and figures, {run['buckets']} buckets")
+    print('  step over full: ' + ', '.join(f'{name} {told["step"][name] / told["full"][name]:.4f}' for name in ('calls', 'seconds', 'cpu', 'written_mb')))
+
+
 if __name__ == '__main__':
-    if len(sys.argv) > 2: measure(*sys.argv[1:])
+    if sys.argv[1:2] == ['whole']: compare_whole(int(sys.argv[2]) if len(sys.argv) > 2 else COUNT)
+    elif len(sys.argv) > 2: measure(*sys.argv[1:])
     else:
         for chosen in sys.argv[1:] or ('dynosaur', 'bonito'): compare(chosen)
