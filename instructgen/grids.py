@@ -20,7 +20,7 @@ from .records import content_hash
 from .report import check_parameters, report_parameters, report_path, reports_folder
 
 # %% ../nbs/44_grids.ipynb #517c9c17
-KEYS = ('report', 'about', 'base', 'parameters', 'zip', 'runs', 'concurrency', 'budget_calls', 'budget_tokens', 'budget_money')  # of a grid's file
+KEYS = ('report', 'about', 'base', 'parameters', 'zip', 'runs', 'concurrency', 'budget_calls', 'budget_tokens', 'budget_money', 'needs')  # of a grid's file
 LIMIT = 10_000  # runs of one grid; more is a slip of the keyboard
 
 def _mapping(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -112,6 +112,11 @@ def _check_prices(report: str, given: Mapping[str, Any]) -> None:  # of a run un
     free = str(value('llm') or '').partition(':')[0] in ('rules', 'recorded')  # cost nothing
     if not free and None in (value('price_in'), value('price_out')): raise ValueError(f'budget_money needs prices: give price_in and price_out, in $ a million tokens{" (llm is " + str(value("llm")) + ")" if value("llm") else ""}')
 
+def _check_needs(spec: Mapping[str, Any], there: set[str]) -> None:  # ValueError before anything runs
+    needs = spec.get('needs') or []
+    if not isinstance(needs, list): raise ValueError(f'needs is {needs!r:.60}, want a list of parameters')
+    if lacking := [name for name in needs if name not in there]: raise ValueError(f'the grid needs {lacking[0]}: give -p {lacking[0]} VALUE, since the runs would all be the same with its default')
+
 def make_grid(
     report: str,              # name, or path of a notebook
     spec: Mapping[str, Any],  # the content of a grid's file
@@ -120,6 +125,7 @@ def make_grid(
     "The runs of a grid, each with its checked parameters."
     if spec.get('report', report) != report: raise ValueError(f"the grid is for report {spec['report']!r}, not for {report!r}")
     fixed, combinations = expand_grid(spec)
+    _check_needs(spec, {*fixed, *combinations[0]})
     concurrency, budget = _shared(report, spec, fixed)
     order, runs = list(report_parameters(report)), {}
     for own in combinations:

@@ -1,6 +1,5 @@
 """The package's grids on the demo: points that differ in what they claim to vary and in nothing else, without training."""
-import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ import yaml
 import instructgen.adaptation_data as adaptation_data
 from instructgen.adaptation import check_arms
 from instructgen.adaptation_data import AdaptationConfig, count_steps, equalise, gather_arms, make_generator, read_target
+from instructgen.bonito.dataset import build_bonito
 from instructgen.bonito.model import Generator, ModelConfig, build_training_data, generation_config, total_notice, training_config
-from instructgen.grids import Grid, expand_grid, grid_names, grid_path, read_grid
+from instructgen.claims import fits, read_claims
+from instructgen.grids import expand_grid, grid_names, grid_path, make_grid, read_grid
 from instructgen.records import EXAMPLE_SCHEMA, Example, content_hash, from_parameters
 from instructgen.starts import StartConfig
 from instructgen.store import open_run, read_dataset, read_manifest, write_bucket
@@ -69,7 +70,8 @@ def test_the_total_reaches_the_adaptation_s_generator(tmp_path: Path, monkeypatc
 # ---- the data of the arms
 
 def written(run: Any, asked: Any, contexts: Any) -> dict[str, Any]:
-    "What a generator that was trained would leave: of 97 in 100 texts and turns a task that hangs on all that was asked for."
+    "What a generator that was trained would leave: of 97 in 100 texts and turns a task that hangs on all that was asked for; the embedded rules write for themselves."
+    if asked.llm == 'rules': return build_bonito(run, asked, contexts)
     rows = []
     for place, text in enumerate(contexts):
         for turn in range(asked.draws):
@@ -118,3 +120,43 @@ def test_texts_of_the_domain_and_others_are_as_many(arms_of, seed: int):
         assert not any(arm.reason for arm in arms.values()) and set(arms) == {'tapt', 'bonito'}
         assert len(arms['bonito'].examples) == arms['bonito'].contexts == len(arms['tapt'].texts) == len({example.context for example in arms['bonito'].examples}) == 40
     assert not {example.context for example in own['bonito'].examples} & {example.context for example in other['bonito'].examples}
+
+
+@pytest.mark.parametrize('name', ADAPTATION)
+def test_every_point_is_run_on_other_data(arms_of, name: str):
+    "All arms that a grid asks for are run, no two of its points are the same experiment, and only the grids of contexts and steps give more to one point than to another."
+    given, used = points(name), []
+    for one in given:
+        arms = arms_of(one)
+        assert not {arm: data.reason for arm, data in arms.items() if data.reason} and set(arms) == set(one['arms'].split(',')) - {'zero_shot', 'majority'}
+        used.append({arm: (data.used, data.contexts) for arm, data in arms.items()})
+    assert len({fingerprint(one, arms_of(one)) for one in given}) == len(given), name
+    if name != 'contexts': assert all(one == used[0] for one in used), used
+
+
+@pytest.mark.parametrize('name', MODEL)
+def test_every_point_trains_another_generator(tmp_path: Path, name: str):
+    "Another training or other data, the same tasks asked for on the same texts."
+    made, asked = set(), set()
+    for place, given in enumerate(points(name)):
+        config, data = from_parameters(ModelConfig, given), training_data(given, tmp_path/str(place))
+        made.add(content_hash([asdict(training_config(config, f'{config.hidden}-{config.layers}')), read_dataset(data.folder)['id'].to_pylist()]))
+        asked.add(content_hash(asdict(generation_config(config, 'local:model', data))))
+    assert len(made) == len(points(name)) and len(asked) == 1
+
+
+def test_a_grid_that_needs_a_generator():
+    with pytest.raises(ValueError, match='the grid needs llm: give -p llm VALUE'): read_grid('bonito_data', 'temperature_top_p')
+    runs = read_grid('bonito_data', 'temperature_top_p', {'llm': 'local:model'}).runs
+    assert len({(run.parameters['temperature'], run.parameters['top_p']) for run in runs}) == len(runs) == 12
+    with pytest.raises(ValueError, match='want a list of parameters'): make_grid('bonito_data', {'needs': 'llm'})
+
+
+@pytest.mark.parametrize('claim', [claim for claim in read_claims() if claim.settings.startswith('sweep ')], ids=lambda claim: claim.id)
+def test_claims_name_points_of_their_grids(claim):
+    spec, rule = SPECS[claim.settings.removeprefix('sweep ')], claim.rule
+    own = [{**one, 'arm': arm} for one in expand_grid(spec)[1] for arm in spec['base']['arms'].split(',')]
+    assert spec['report'] == claim.report
+    if rule.over: assert len({one[rule.over] for one in own}) > 1
+    meant = [[one for one in own if all(fits(one[name], pattern) for name, pattern in {**rule.where, **side}.items() if name in one)] for side in (rule.this or {}, *rule.that)]
+    assert all(meant), [len(side) for side in meant]
