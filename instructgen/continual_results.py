@@ -21,7 +21,8 @@ import pandas as pd
 
 from .adaptation import main_metric
 from .benchmarks import Benchmark
-from .continual import FULL, ContinualData, Training, asked_after
+from .continual import FULL, Training, asked_after
+from .continual_data import ContinualData
 from .evaluation import Measured, gap_record, group_items, measure, points_text, score
 from .intervals import FEWEST, Difference, draw_interval, seed_interval
 from .predictions import Prediction, predictions_path, read_predictions

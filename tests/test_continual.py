@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instructgen.benchmarks import Benchmark, Item
+from instructgen.bonito.config import BonitoConfig, gather_contexts
+from instructgen.bonito.dataset import build_bonito
+from instructgen.bonito.growth import plan_texts
+from instructgen.bonito.model import demo_file
 from instructgen.claims import judge_claim, read_claims
-from instructgen.continual import (FULL, SMALL_MODEL, ContinualConfig, ContinualData, Training, asked_after, choose_holdout, choose_replay, estimate_continual, gather_stages, most_kept, plan_cost, plan_trainings,
+from instructgen.continual import (FULL, SMALL_MODEL, Training, asked_after, choose_replay, estimate_continual, most_kept, plan_cost, plan_trainings,
                                    replay_table, run_plan, spare_weights, stage_training, training_rows)
+from instructgen.continual_data import ContinualConfig, ContinualData, choose_holdout, gather_stages
 from instructgen.continual_results import (PUBLISHED_SIX, SIX_COLUMNS, backward_transfer, compare_stages, forgetting_frame, forgetting_matrix, over_seeds, published_six, read_asked, replay_findings,
                                            score_stages, seed_interval, seeds_difference, six_table, stage_frame, stage_name)
 from instructgen.evaluation import compare
@@ -31,10 +37,12 @@ from instructgen.replay import STRATEGIES, embed_tasks, select_replay
 from instructgen.report import report_parameters, run_report
 from instructgen.run_scores import gather_runs
 from instructgen.scores import read_scores, write_scores
-from instructgen.stages import draw_tasks, holdout_benchmark, make_stages, split_tasks
+from instructgen.run_tables import read_examples
+from instructgen.stages import draw_tasks, holdout_benchmark, make_stages, question_of, split_tasks
 from instructgen.starts import Start
 from instructgen.store import open_run, read_manifest
 from instructgen.training_runs import RunConfig, open_base
+from instructgen.versions import GrowthPolicy, read_version
 
 WORDS = 'amber birch cedar delta ember fjord grove heath inlet jetty knoll lagoon marsh nook orchard prairie quarry ridge shoal thicket upland valley weir yard zenith'.split()
 VERBS = ('Name', 'Count', 'Sort', 'Turn', 'Judge')
@@ -126,13 +134,98 @@ def test_each_set_may_be_a_stage_with_a_target_of_its_own(place, tmp_path):
 def test_people_or_not(tmp_path):
     row = Example('1', 'Do.', 'it', 'done')
     def kind(forms=(), **more): return choose_holdout(ContinualConfig(**{name: more.pop(name) for name in ('holdout_kind', 'targets', 'holdout') if name in more}), [replace(row, **more)], forms)
-    assert [kind(['super_ni']), kind(['p3', 'alpaca']), kind(['dynosaur']), kind(generator='templates'), kind(generator='gpt'), kind(holdout_kind='all'), kind(targets='x'), kind(holdout=0)] == ['all', 'clean', 'clean', 'all', 'clean', 'all', 'none', 'none']
+    assert [kind(['super_ni']), kind(['p3', 'alpaca']), kind(['dynosaur']), kind(generator='templates'), kind(generator='gpt'), kind(holdout_kind='all'), kind(holdout_kind='all', generator='templates'), kind(targets='x'), kind(holdout=0)] == ['all', 'clean', 'clean', 'all', 'clean', 'unreviewed', 'all', 'none', 'none']
 
 
 @pytest.mark.parametrize(('changes', 'told'), [({'by': 'date'}, "by is 'date'"), ({'replay': 0}, 'replay is 0, want 1 or more'), ({'seeds': 0}, 'want 1 or more'), ({'strategies': 'none,best'}, "no strategy 'best'"), ({'holdout_kind': 'reviewed'}, 'names a table of verdicts'),
                                                ({'general': 'x'}, "replay_from is 'general'"), ({'examples': -1}, 'want 1 or more')])
 def test_bad_settings_are_named(changes, told):
     with pytest.raises(ValueError, match=told): ContinualConfig(**changes)
+
+
+# ---- sets of texts, twins, rules that see whole tasks
+
+@pytest.fixture(scope='module')
+def grown(tmp_path_factory) -> Path:
+    "Three versions that the embedded writer made of more and more of the demo's documents, by the way of the report bonito_data."
+    folder, documents = tmp_path_factory.mktemp('grown'), demo_file('contexts')
+    paths = sorted(path for path in documents.rglob('*') if path.is_file())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('INSTRUCTGEN_OUTPUTS', str(folder/'outputs'))
+        for number in (1, 2, 3):
+            for path in paths[number - 1::3]:
+                new = folder/'town'/path.relative_to(documents)
+                new.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, new)
+            config = BonitoConfig(contexts=str(folder/'town'), license='own', draws=4, llm='rules')
+            before = read_version(folder/f'v{number - 1}') if number > 1 else None
+            contexts, refused, lengths, *_ = gather_contexts(config, empty=True)
+            plan = plan_texts(contexts, refused, lengths, config, before, GrowthPolicy()) if before else None
+            with open_run('bonito_data', {}, out=folder/f'v{number}', previous=str(before.folder) if before else '') as run:
+                run.finish({'examples': build_bonito(run, config, plan.contexts if plan else contexts, plan.refused if plan else refused, plan=plan)['examples']})
+    return folder
+
+
+@pytest.mark.parametrize('by', ['versions', 'split'])
+def test_a_grown_set_of_texts_has_tasks(grown, place, tmp_path, by):
+    config = replace(CONFIG, data=f'{grown}/v1,{grown}/v2,{grown}/v3' if by == 'versions' else f'{grown}/v3', by=by, tasks=0, benchmarks=f'p3:{write_questions(tmp_path)}', instances=2)
+    data = gather_stages(config, place)
+    assert len(data.stages) == 3 and all(len(one.training) > 1 and all(map(len, one.holdout.values())) for one in data.stages) and data.kind == 'clean'
+    kinds = {row.task_type for one in data.stages for row in one.rows}
+    assert len(kinds) > 1 and all(len({row.task_type for row in rows}) == 1 for one in data.stages for rows in one.training.values())
+    assert all(len(rows) == 4 for one in data.stages for rows in one.training.values()) and any('on a document' in note for note in data.notes)
+    assert len({task for one in data.stages for task in one.training}) > len(kinds)  # of a split as well: documents part a type
+    if by == 'versions':
+        assert [one.name for one in data.stages] == ['v1', 'v2', 'v3'] and all(task.startswith(f'{one.name}: ') for one in data.stages for task in one.training)
+        older = {row['id'] for row in read_examples(grown/'v2').to_pylist()}
+        assert not older & {row.id for row in data.stages[2].rows} and {row.id for row in data.stages[1].rows} <= older
+        assert gather_stages(replace(config, data=f'{grown}/v3'), place).stages == data.stages  # the newest knows what it grew from
+        first = gather_stages(replace(config, data=f'{grown}/v1,{grown}/v2'), place)
+        assert first.stages == data.stages[:2]  # what was learnt and held out stays so when another version comes
+    plan = plan_trainings(data, choose_replay(data, config), replace(config, full=False))
+    base, kind = open_base(QUICK, place/'starts')
+    facts = run_plan(plan, data, base, kind, QUICK, tmp_path/'run')
+    assert facts['seed0/stage1']['steps'] == 2 and [one.stage for one in plan if one.replayed] == [2, 3] and len(read_asked(plan, data, tmp_path/'run')) > len(plan)
+
+
+def write_questions(folder: Path) -> Path:
+    "A test of two questions that takes no time."
+    (folder/'questions.jsonl').write_text(''.join(json.dumps({'template': 'ask', 'prompt': f'Which word is {word}?', 'completion': word}) + '\n' for word in WORDS[:2]))
+    return folder/'questions.jsonl'
+
+
+def held_and_learnt(data: ContinualData) -> set[str]:
+    learnt = {question_of(row) for one in (*data.stages, *filter(None, [data.general])) for row in one.rows}
+    return learnt & {' '.join(f'{item.instruction} {item.input}'.split()) for one in data.own for item in one.items}
+
+
+def test_no_question_is_on_both_sides_of_any_tasks(place, tmp_path):
+    found = rows(9, 9, generator='templates')
+    twins = [replace(row, id=f'{row.id}-again', task_id=f'{row.task_id}-again') for row in found if row.id[-1] in '012345']
+    config = replace(CONFIG, data=str(write_rows(tmp_path/'set.jsonl', [*found, *twins])), tasks=0)
+    data = gather_stages(config, place)
+    account = {row['rule']: (row['tasks'], row['examples']) for row in data.account}
+    assert not held_and_learnt(data) and sum(len(one.training) for one in data.stages) == 9 and account['other_task'] == (0, 54) and any('54 examples were left out' in note for note in data.notes)
+    general = gather_stages(replace(config, replay_from='general', general=config.data), place)
+    held = sum(len(one.items) for one in general.own)
+    assert not held_and_learnt(general) and {row['rule']: row['examples'] for row in general.account}['general_held_out'] > held and any('of the general tasks were left out' in note for note in general.notes)
+    plain = gather_stages(replace(config, data=str(write_rows(tmp_path/'plain.jsonl', found))), place)
+    assert 'other_task' not in {row['rule'] for row in plain.account} and not any('left out' in note for note in plain.notes)
+    with pytest.raises(ValueError, match='stands in the general tasks'): replace(plain, general=replace(plain.stages[0], training=plain.stages[0].holdout, holdout=plain.stages[0].training))
+
+
+def test_rules_see_all_examples_of_a_task(place, tmp_path):
+    "Every question of two tasks has two answers, far more rows than are drawn."
+    many = [Example(f'{task}-{n}-{turn}', f'Say {task}.', f'{WORDS[n % 25]} number {n}', f'{task} {turn} {n % 3}', task_id=task) for task in ('north', 'south') for n in range(300) for turn in (1, 2)]
+    data = gather_stages(replace(CONFIG, data=str(write_rows(tmp_path/'set.jsonl', [*many, *rows(9, 8)])), tasks=0), place)
+    assert not {'north', 'south'} & {task for one in data.stages for task in one.training} and {row['rule']: row['tasks'] for row in data.account}['few_usable'] == 2
+
+
+def test_generated_holdout_that_nobody_reviewed_is_called_so(place, tmp_path):
+    data = gather_stages(replace(CONFIG, data=str(write_rows(tmp_path/'set.jsonl', rows(9, 8))), holdout_kind='all'), place)
+    assert data.kind == 'unreviewed' and [one.name for one in data.own] == [f'unreviewed generated holdout of stage {number}' for number in (1, 2, 3)]
+    assert any('nobody has reviewed' in note for note in data.notes) and all('checked by nobody' in one.note for one in data.own)
+    assert gather_stages(replace(CONFIG, data=str(write_rows(tmp_path/'set.jsonl', rows(9, 8, generator='templates'))), holdout_kind='all'), place).own[0].name == 'holdout of stage 1'
 
 
 # ---- choices and plan
