@@ -75,6 +75,9 @@ def read_asked(
     def answers(place: Path, one: Benchmark) -> tuple[Prediction, ...]: return tuple(read_predictions(predictions_path(place, one.name), one))
     first = min(one.seed for one in plan)
     found = [Asked(UNTRAINED, first, 0, number, one, answers(Path(folder, UNTRAINED), one), '') for number, one in asked_after(0, data)]
+    for seed in sorted({one.seed for one in plan}) if data.learnt else ():  # where every strategy begins
+        arms = dict.fromkeys(arm for one in plan if one.seed == seed for arm in one.strategies)
+        found += [replace(one, arm=arm, seed=seed, after=data.learnt, shared=place > 0) for one in found if one.arm == UNTRAINED and one.stage <= data.learnt for place, arm in enumerate(arms)]
     for training in plan:
         for number, one in asked_after(training.stage, data):
             said = answers(Path(folder, training.name), one)
@@ -87,12 +90,16 @@ def stage_name(
     stage: int,  # whose questions it asks, 0 for a test
     after: int,  # stage after which the model stands, 0 for the model before
     last: int,   # number of the last stage
+    learnt: int = 0,  # of the first stages, by the model before
 ) -> str:        # such as 'previous: holdout of stage 1, after all stages'
     "What an evaluation is called in the scores."
-    when = 'before any stage' if not after else 'after all stages' if after == last else f'after stage {after}'
+    when = ('before any stage' if not learnt else f'before stage {learnt + 1}') if not after else 'after all stages' if after == last else f'after stage {after}'
     return f'{"previous: " if 0 < stage < after else ""}{name}, {when}'
 
 # %% ../nbs/34_continual_results.ipynb #7b3e92e7
+def _begins(asked: Sequence[Asked]) -> tuple[int, int]:  # stage after which the strategies are told first, 1 as a rule; stages that the model before has learnt
+    return min((one.after for one in asked if one.after), default=1), next((one.after for one in asked if one.after and not one.training), 0)
+
 def score_stages(
     asked: Sequence[Asked],  # from `read_asked`
     last: int,               # number of the last stage
@@ -100,10 +107,10 @@ def score_stages(
     scale: str = 'tiny',     # of the experiment
 ) -> list[ScoreRow]:         # a shared first stage under its first arm
     "The rows of scores.json."
-    rows = []
+    rows, (begin, learnt) = [], _begins(asked)
     for one in asked:
-        if one.shared and one.after == 1: continue
-        named = replace(one.benchmark, name=stage_name(one.benchmark.name, one.stage, one.after, last))
+        if one.shared and one.after == begin: continue
+        named = replace(one.benchmark, name=stage_name(one.benchmark.name, one.stage, one.after, last, learnt))
         found = score(named, one.said, seed=one.seed, arm=one.arm, start=base.name, model=base.title, scale=scale)
         rows += [row for row in found if row.level in ('all', 'macro') or not one.stage and one.after in (0, last)]
     return rows
@@ -150,7 +157,7 @@ def forgetting_frame(
     for (arm, seed, stage), group in learnt.groupby(['arm', 'seed', 'stage'], sort=False):
         scores = dict(zip(group['after'], group['value']))
         for after in sorted(scores):
-            if after <= stage: continue
+            if after == min(scores): continue  # just learnt, or first asked about in this run
             best = max(scores[earlier] for earlier in scores if earlier < after)
             lines.append((arm, seed, after, stage, scores[after], best, best - scores[after]))
     return pd.DataFrame(lines, columns=['arm', 'seed', 'after', 'stage', 'score', 'best', 'forgetting'])
@@ -161,10 +168,10 @@ def backward_transfer(
 ) -> pd.DataFrame:        # arm, seed, value
     "By how much the scores of old stages changed since they were learnt, in the mean."
     learnt = _learnt(frame)
-    last, lines = learnt['after'].max(), []
+    begin, last, lines = learnt['after'].min(), learnt['after'].max(), []
     for (arm, seed), group in learnt.groupby(['arm', 'seed'], sort=False):
         scores = {(one.after, one.stage): one.value for one in group.itertuples()}
-        lines.append((arm, seed, fmean(scores[last, stage] - scores[stage, stage] for stage in range(1, last))))
+        lines.append((arm, seed, fmean(scores[last, stage] - scores[max(begin, stage), stage] for stage in range(1, last))))
     return pd.DataFrame(lines, columns=['arm', 'seed', 'value'])
 
 # %% ../nbs/34_continual_results.ipynb #4df7d944
@@ -186,18 +193,18 @@ def six_table(
     frame: pd.DataFrame,  # from `stage_frame`
 ) -> pd.DataFrame:        # strategy, Test, Holdout and Previous by stage, forgetting after the last stage, backward transfer
     "Scores times 100, mean over seeds with 95 % interval, in the form of the paper's table."
-    last, several = int(frame['after'].max()), frame[frame['kind'] == 'test']['benchmark'].nunique() > 1
+    begin, last, several = int(frame[frame['after'] > 0]['after'].min()), int(frame['after'].max()), frame[frame['kind'] == 'test']['benchmark'].nunique() > 1
     found = {(one['arm'], one['after'], one['stage'], one['benchmark']): one for one in over_seeds(frame, ['arm', 'after', 'stage', 'benchmark']).to_dict('records')}
     names = {number: list(frame[frame['stage'] == number]['benchmark'].unique()) for number in sorted(frame['stage'].unique())}
-    columns = [(f'Test st.{after}' + (f', {name}' if several else ''), after, 0, name) for name in names.get(0, ()) for after in range(1, last + 1)]
-    columns += [(f'Holdout st.{after}', after, after, name) for after in range(1, last + 1) for name in names.get(after, ())]
-    columns += [(f'Previous st.{after} (stage {stage})', after, stage, name) for after in range(2, last + 1) for stage in range(after - 1, 0, -1) for name in names.get(stage, ())]
+    columns = [(f'Test st.{after}' + (f', {name}' if several else ''), after, 0, name) for name in names.get(0, ()) for after in range(begin, last + 1)]
+    columns += [(f'Holdout st.{after}', after, after, name) for after in range(begin, last + 1) for name in names.get(after, ())]
+    columns += [(f'Previous st.{after} (stage {stage})', after, stage, name) for after in range(max(2, begin), last + 1) for stage in range(after - 1, 0, -1) for name in names.get(stage, ())]
     lost = {one['arm']: one for one in over_seeds(forgetting_frame(frame).query('after == @last').groupby(['arm', 'seed'], sort=False, as_index=False)['forgetting'].mean(), ['arm'], 'forgetting').rename(columns={'forgetting': 'value'}).to_dict('records')}
     moved = {one['arm']: one for one in over_seeds(backward_transfer(frame), ['arm']).to_dict('records')} if len(names) > 1 else {}
     arms, lines = [arm for arm in frame['arm'].unique() if arm != UNTRAINED], []
     for arm in [*arms, UNTRAINED]:
-        once = frame[(frame['arm'] == arm) & (frame['after'] == 1)]['shared'].all() and arm not in (UNTRAINED, FULL)  # a shared first stage stands in the first line
-        cells = {title: _cell(None if once and after == 1 else found.get((arm, last if arm == FULL and after == last else 0 if arm == UNTRAINED and after == last else after if arm not in (FULL, UNTRAINED) else -1, stage, name)), True) for title, after, stage, name in columns}
+        once = frame[(frame['arm'] == arm) & (frame['after'] == begin)]['shared'].all() and arm not in (UNTRAINED, FULL)  # a shared first stage stands in the first line
+        cells = {title: _cell(None if once and after == begin else found.get((arm, last if arm == FULL and after == last else 0 if arm == UNTRAINED and after == last else after if arm not in (FULL, UNTRAINED) else -1, stage, name)), True) for title, after, stage, name in columns}
         lines.append({'strategy': arm, **cells, **({'forgetting, mean': _cell(lost.get(arm)), 'backward transfer': _cell(moved.get(arm))} if moved else {})})
     return pd.DataFrame(lines)
 
@@ -227,8 +234,9 @@ def compare_stages(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # of each seed, for scores.json; over all seeds, with arms, kind, stage, after, seeds, same
     "Every two strategies after every stage from the second on, and with the training on everything after the last."
     groups: dict[tuple, dict[str, list[Asked]]] = {}
+    begin = _begins(asked)[0]
     for one in asked:
-        if one.after > 1: groups.setdefault((one.after, one.stage, one.benchmark.name), {}).setdefault(one.arm, []).append(one)
+        if one.after > begin: groups.setdefault((one.after, one.stage, one.benchmark.name), {}).setdefault(one.arm, []).append(one)
     each, joined = [], []
     for (after, stage, name), by_arm in groups.items():
         arms = sorted(by_arm, key=lambda arm: (arm == 'none', arm == FULL))  # no replay and the training on everything are what others are compared with

@@ -22,6 +22,7 @@ def names_task(
     "Whether an example says which task it belongs to."
     return example.task_id not in ('', content_hash([example.instruction.strip()]))
 
+# %% ../nbs/33_text_tasks.ipynb #57712010
 def from_texts(
     rows: Iterable[Example],  # of a set
 ) -> bool:                    # False for an empty one

@@ -24,7 +24,7 @@ from instructgen.bonito.dataset import build_bonito
 from instructgen.bonito.growth import plan_texts
 from instructgen.bonito.model import demo_file
 from instructgen.claims import judge_claim, read_claims
-from instructgen.continual import (FULL, SMALL_MODEL, Training, asked_after, choose_replay, estimate_continual, most_kept, plan_cost, plan_trainings,
+from instructgen.continual import (FULL, SMALL_MODEL, Training, asked_after, choose_replay, estimate_continual, kept_models, most_kept, open_stage_base, plan_cost, plan_trainings,
                                    replay_table, run_plan, spare_weights, stage_training, training_rows)
 from instructgen.continual_data import ContinualConfig, ContinualData, choose_holdout, gather_stages
 from instructgen.continual_results import (PUBLISHED_SIX, SIX_COLUMNS, backward_transfer, compare_stages, forgetting_frame, forgetting_matrix, over_seeds, published_six, read_asked, replay_findings,
@@ -575,6 +575,142 @@ def test_the_parameter_file_of_table_6(place, tmp_path):
     data = made()
     plan = plan_trainings(data, choose_replay(data, CONFIG), CONFIG)
     assert plan_cost(plan, data, 'google/t5-xl-lm-adapt', 't5', how).disk > 3 * 4 * 2.7e9
+
+
+def test_the_estimate_counts_reading(place, tmp_path):
+    "The small model reads before the first stage: its steps, and the hours of them."
+    given_parameters = {**asdict(replace(CONFIG, data=str(write_rows(tmp_path/'set.jsonl', rows(9, 8))), benchmarks=f'p3:{write_questions(tmp_path)}', strategies='none')), **{name: getattr(QUICK, name) for name in ('kind', 'hidden', 'layers', 'vocab', 'steps')}}
+    told = estimate_continual({**given_parameters, 'text_steps': 3000})
+    assert told['reading'].startswith('3,000 steps') and ' of reading, ' in told['time'] and not told['time'].split(': ')[1].startswith('0.0 ')
+    assert 'reading' not in estimate_continual({**given_parameters, 'text_steps': 0})
+    data = gather_stages(from_parameters(ContinualConfig, given_parameters), place)
+    plan, (base, kind) = plan_trainings(data, choose_replay(data, CONFIG), CONFIG), open_base(QUICK, place/'starts')
+    costs = [plan_cost(plan, data, base.path, kind, replace(QUICK, text_steps=steps), timed) for steps, timed in ((1000, 3), (1000, 0), (0, 0))]
+    assert [one.reading for one in costs] == [1000, 1000, 0] and costs[0].read_seconds > 0 and costs[0].hours > (costs[0].reading * costs[0].read_seconds + costs[0].steps * costs[0].step_seconds) / 3600 and costs[1].hours == 0
+
+
+# ---- going on
+
+def test_kept_checkpoints_are_those_of_the_last_stage(tmp_path):
+    data, config = made(2), replace(QUICK, keep_models=True)
+    plan = plan_trainings(data, choose_replay(data, CONFIG), CONFIG)
+    base, kind = open_base(QUICK, tmp_path/'starts')
+    run_plan(plan, data, base, kind, config, tmp_path/'run')
+    kept = kept_models(plan, tmp_path/'run')
+    assert list(zip(kept['strategy'], kept['learnt'])) == [('none', 2), ('random', 2), (FULL, 2)] and all((Path(folder)/'model.safetensors').is_file() for folder in kept['folder'])
+    assert len(list((tmp_path/'run').rglob('model.safetensors'))) == 3
+    assert (most_kept(plan), most_kept(plan, keep=True)) == (2, 3)
+    assert plan_cost(plan, data, base.path, kind, config).disk / plan_cost(plan, data, base.path, kind, QUICK).disk == pytest.approx(3 / 2)
+
+
+def test_a_model_goes_on_with_a_new_stage(tmp_path):
+    "What is old is replayed and asked about; nothing of it is learnt again."
+    data = replace(made(3), learnt=2)
+    plan = plan_trainings(data, choose_replay(data, CONFIG), CONFIG)
+    assert [(one.name, one.stage, one.base, len(one.replayed)) for one in plan] == [('seed0/stage3', 3, '', 0), ('seed0/random/stage3', 3, '', 1)]  # and nothing on everything at once
+    assert set(plan[1].replayed) <= set(data.stages[1].training) and set(plan[0].tasks) == set(data.stages[2].training)
+    base, kind = open_base(QUICK, tmp_path/'starts')
+    with pytest.raises(ValueError, match='no model is named'): run_plan(plan, data, base, kind, QUICK, tmp_path/'run')
+    with pytest.raises(ValueError, match='no model is named'): plan_cost(plan, data, base.path, kind, QUICK)
+    with pytest.raises(ValueError, match='nothing is left to learn'): replace(data, learnt=3)
+    config = replace(QUICK, model=base.path)
+    run_plan(plan, data, *open_base(config), config, tmp_path/'run')
+    asked = read_asked(plan, data, tmp_path/'run')
+    assert [(one.arm, one.after, one.stage) for one in asked if one.after == 2] == [(arm, 2, stage) for stage in (0, 1, 2) for arm in ('none', 'random')]  # the model before, where both begin
+    frame = stage_frame(asked)
+    table = six_table(frame)
+    assert [name for name in table.columns if 'st.' in name] == ['Test st.2', 'Test st.3', 'Holdout st.2', 'Holdout st.3', 'Previous st.2 (stage 1)', 'Previous st.3 (stage 2)', 'Previous st.3 (stage 1)'] and '–' not in table.loc[0, 'Holdout st.2']
+    assert {(one.after, one.stage) for one in forgetting_frame(frame).itertuples()} == {(3, 1), (3, 2)} and len(backward_transfer(frame)) == 2
+    names = {row.benchmark for row in score_stages(asked, 3, base)}
+    assert any(name.endswith(', before stage 3') for name in names) and not any('before any stage' in name for name in names)
+    assert {gap['after'] for gap in compare_stages(asked, 3, base)[1]} == {3} and replay_findings(compare_stages(asked, 3, base)[1], frame)
+
+
+def test_reports_go_on_from_what_an_earlier_one_kept(tmp_path):
+    "Version three arrives when two are learnt."
+    for number, tasks in ((1, 3), (2, 6), (3, 9)):
+        (tmp_path/f'v{number}'/'dataset'/'data').mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows(tasks, 8, generator='templates')], EXAMPLE_SCHEMA), tmp_path/f'v{number}'/'dataset'/'data'/'train-00.parquet')
+        with open_run('dynosaur_data', {'seed': 0}, out=tmp_path/'other'/f'v{number}') as run: run.finish({})
+        for path in (tmp_path/'other'/f'v{number}').iterdir(): path.rename(tmp_path/f'v{number}'/path.name)
+    given_parameters = dict(by='versions', tasks=0, examples=4, holdout=2, replay=1, max_tokens=3, strategies='none,random', benchmarks=f'p3:{write_questions(tmp_path)}', steps=2, full=False)
+    first = run_report('continual', out=str(tmp_path/'first'), data=f'{tmp_path}/v1,{tmp_path}/v2', hidden=32, layers=1, vocab=400, text_steps=0, keep_models=True, **given_parameters)
+    kept = pd.read_csv(first/'tables'/'models.csv')
+    assert list(kept['strategy']) == ['none', 'random'] and 'learnt=2' in (first/'report.html').read_text()
+    second = run_report('continual', out=str(tmp_path/'second'), data=f'{tmp_path}/v1,{tmp_path}/v2,{tmp_path}/v3', model=kept['folder'][1], learnt=2, **given_parameters)
+    assert list(pd.read_csv(second/'tables'/'plan.csv')['training']) == ['seed0/stage3', 'seed0/random/stage3'] and 'has learnt the first 2 stages already' in (second/'report.html').read_text()
+    assert set(pd.read_csv(second/'tables'/'replayed.csv')['task']) <= {'t03', 't04', 't05'} and (first/'scores.json').is_file() and read_scores(second)
+    def said(folder: Path, training: str, stage: int) -> bytes: return predictions_path(folder/'trainings'/training, f'holdout of stage {stage}').read_bytes()
+    for stage in (1, 2): assert said(first, 'seed0/random/stage2', stage) == said(second, 'untrained', stage)  # the same model, asked the same
+
+
+# ---- domains in turn
+
+def domains(folder: Path, contexts: dict[str, Path], column: dict[str, str]) -> str:
+    "Yes-no questions about texts of each domain, by the embedded writer and the way of the report bonito_data."
+    for name, texts in contexts.items():
+        config = BonitoConfig(contexts=str(texts), column=column[name], license='own', draws=3, task_types='ynqa', llm='rules', limit=30)
+        found, refused, *_ = gather_contexts(config)
+        with open_run('bonito_data', {}, out=folder/name) as run: run.finish({'examples': build_bonito(run, config, found, refused)['examples']})
+    return ','.join(str(folder/name) for name in contexts)
+
+
+def learn_domains(config: ContinualConfig, how: RunConfig, folder: Path) -> tuple[ContinualData, list[Training], dict]:
+    data = gather_stages(config, folder/'made')
+    plan = plan_trainings(data, choose_replay(data, config), config)
+    base, kind = open_stage_base(how, data.form, folder/'starts')
+    assert data.form == 'adapt' and kind == 'adapt' and plan_cost(plan, data, base.path, kind, how).trainings == len(plan)
+    facts = run_plan(plan, data, base, kind, how, folder/'run')
+    for one in plan: assert json.loads((folder/'run'/one.name/'predictions'/f'{predictions_path("", data.own[0].name).stem}.json').read_text())['form'] == 'bonito-target', one.name
+    rows_ = score_stages(read_asked(plan, data, folder/'run'), 3, base)
+    assert {row.metric for row in rows_ if 'target of stage 1' in row.benchmark} >= {'macro_f1'}
+    return data, plan, facts
+
+
+def test_three_domains_are_learnt_in_the_form_of_adaptation(tmp_path, monkeypatch):
+    monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
+    texts, columns = {}, dict.fromkeys(('law', 'news', 'sea'), 'text')
+    for name in columns:
+        (tmp_path/name/'data').mkdir(parents=True)
+        texts[name] = tmp_path/f'{name}.jsonl'
+        texts[name].write_text(''.join(json.dumps({'text': f'In the year 19{number} the {name} of {WORDS[number]} was told to {VERBS[number % 5]} every {WORDS[-number - 1]} that it had, and this was {"" if number % 2 else "not "}done before the winter of the year 19{number + 3}.'}) + '\n' for number in range(10, 24)))
+        (tmp_path/name/'data'/'test.jsonl').write_text(''.join(json.dumps({'text': f'{word} had {number} of them.', 'question': f'Has {word} {number}?', 'label': ('no', 'yes')[number % 2]}) + '\n' for number, word in enumerate(WORDS[:6])))
+    (tmp_path/'targets.yaml').write_text('---\n'.join(TOY_TARGET.replace('NAME', name) for name in columns))
+    config = ContinualConfig(data=domains(tmp_path/'sets', texts, columns), by='sets', tasks=0, examples=6, targets=','.join(f'{name}={tmp_path}/{name}' for name in columns), targets_file=str(tmp_path/'targets.yaml'), benchmarks=f'p3:{write_questions(tmp_path)}',
+                             general=str(write_rows(tmp_path/'general.jsonl', rows(4, 8))), replay_from='general', strategies='none,random', replay=2, full=False, max_tokens=3, exclude='none')
+    data, plan, facts = learn_domains(config, QUICK, tmp_path)
+    assert [one.name for one in data.stages] == ['law', 'news', 'sea'] and [one.name for one in plan] == [f'seed0/{"" if name == "none" and stage == 1 else name + "/"}stage{stage}' for name in ('none', 'random') for stage in (1, 2, 3)]
+    assert [facts[one.name]['steps'] for one in plan] == [2, 2, 2, 6, 6, 6] and gather_stages(replace(config, form='instruct'), tmp_path/'made').form == 'instruct'
+    assert stage_training(replace(QUICK, scale='paper', steps=0), 'adapt', 'm', 100, 100).lora_rank == 64 and open_stage_base(replace(QUICK, scale='tiny', model=''), 'adapt', tmp_path/'starts')[1] == 'adapt'
+    assert gather_stages(replace(config, targets='', holdout=1, replay=1), tmp_path/'made').form == 'instruct'
+
+
+TOY_TARGET = """dataset: NAME
+about: a toy
+task_type: ynqa
+mode: rank
+metrics: [accuracy, macro_f1]
+context: text
+fields: {text: [text], question: [question], answer: [label]}
+labels: [['yes'], ['no']]
+templates:
+  p1:
+    name: ask
+    answer_choices: "Yes ||| No"
+    jinja: "{{ text }} {{ question }} ||| {{ answer_choices[label] }}"
+"""
+
+
+def test_three_real_domains_in_turn(shared_data, tmp_path, monkeypatch):
+    "The parameter file of the package, on drawn texts and with a pretrained model of 260,000 weights."
+    monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
+    given_parameters, columns = read_parameter_file('domains', 'continual').parameters, {'pubmed_qa': 'contexts', 'contract_nli': 'premise', 'vitaminc': 'evidence'}
+    assert given_parameters['targets'] == 'pubmed_qa=data/pubmed_qa,contract_nli=data/contract_nli,vitaminc=data/vitaminc' and from_parameters(RunConfig, given_parameters).scale == 'one_gpu'
+    (tmp_path/'general').mkdir()
+    places = {'data': domains(tmp_path/'sets', {name: shared_data/'hub'/name for name in columns}, columns), 'targets': ','.join(f'{name}={shared_data}/hub/{name}' for name in columns), 'benchmarks': f'p3:{write_questions(tmp_path)}', 'general': str(write_rows(tmp_path/'general.jsonl', rows(4, 8)))}
+    config = from_parameters(ContinualConfig, {**given_parameters, **places, 'examples': 6, 'instances': 2, 'replay': 2, 'seeds': 1, 'strategies': 'none,random', 'full': False})
+    data, plan, facts = learn_domains(config, replace(QUICK, model=str(shared_data/'models'/'stories260K')), tmp_path)
+    assert [one.name for one in data.stages] == list(columns) and [facts[one.name]['steps'] for one in plan][:3] == [2, 2, 2] and len(plan) == 6
 
 
 @pytest.fixture(scope='module')
