@@ -105,7 +105,7 @@ def target_sources(
 def tuning_rows(
     config: StartConfig,   # `tuning`, `tuning_rows`, `target`, `super_ni`, `seed`
     folder: str | Path,    # for what has to be made
-) -> tuple[list[Example], list[Example]]:  # to train on, and never trained on, of other sources; ValueError if there is none
+) -> tuple[list[Example], list[Example], list[Example]]:  # to train on; never trained on, of the same sources; never trained on, of other sources ([] if there are few). ValueError if there is none
     "The instructions of the second start, and those that nobody is trained on."
     if config.tuning == 'demo': rows = demo_rows(folder)
     else: rows = [row for row in read_training_set(config.tuning) if isinstance(row, Example)]
@@ -118,10 +118,9 @@ def tuning_rows(
         if 10 * sum(sizes[one] for one in never) >= sizes.total(): break
         with_it = {one for one in sizes if groups[one] & groups[place]}
         if 3 * sum(sizes[one] for one in never | with_it) <= sizes.total(): never |= with_it  # no family that is most of all
-    held_out = [row for row in rows if (row.source, row.config) in never]
     order = sorted((row for row in rows if (row.source, row.config) in sizes and (row.source, row.config) not in never), key=lambda row: content_hash([config.seed, row.id]))
-    if not held_out: held_out, order = order[:len(order) // 10], order[len(order) // 10:]  # of few sources: rows of the same ones
-    return sorted(order[:config.tuning_rows], key=lambda row: row.id), sorted(held_out, key=lambda row: row.id)
+    beside, kept = order[:len(order) // 10], order[len(order) // 10:][:config.tuning_rows]
+    return tuple(sorted(part, key=lambda row: row.id) for part in (kept, beside, [row for row in rows if (row.source, row.config) in never]))
 
 # %% ../nbs/33_starts.ipynb #48200fc9
 def raw_texts(
@@ -200,7 +199,7 @@ def read_start(
     "A model that has read text, and nothing else."
     if not config.small: return Start('pretrained', config.model, f'{config.model}, pretrained', False)
     place, halves = Path(place) if place else outputs_folder()/'starts', config.kind == 't5'  # an encoder-decoder reads halves
-    texts, (rows, _) = raw_texts(config.text), tuning_rows(config, place/'demo_rows')
+    texts, (rows, *_) = raw_texts(config.text), tuning_rows(config, place/'demo_rows')
     sizes = {name: getattr(config, name) for name in ('kind', 'hidden', 'layers', 'vocab', 'window', 'text_steps', 'seed', 'preset', 'settings')}
     def make(folder: Path) -> None:
         if not (folder/'base'/NOTE).is_file():
@@ -233,7 +232,7 @@ def tuned_start(
     "The same model after instructions of many kinds."
     if config.tuned_model: return Start('instruction_tuned', config.tuned_model, f'{config.tuned_model}, instruction-tuned', False)
     place = Path(place) if place else outputs_folder()/'starts'
-    rows, _ = tuning_rows(config, place/'demo_rows')
+    rows, *_ = tuning_rows(config, place/'demo_rows')
     def make(folder: Path) -> None:
         train(rows, task_training(config, first.path, config.tuning_steps), folder/'model', resume=(folder/'model'/'train.json').is_file(), progress=False)
     folder = _cached(place, ['tuned', weights_mark(first.path) or first.path, _hash_rows(rows), config.tuning_steps, config.preset, config.settings, config.seed], make)

@@ -15,7 +15,7 @@ from instructgen.predictions import Prediction, predictions_path, write_predicti
 from instructgen.parameter_files import read_parameter_file
 from instructgen.records import Context, Example, from_parameters
 from instructgen.report import run_report
-from instructgen.scores import read_scores
+from instructgen.scores import ScoreRow, read_scores
 from instructgen.sources import demo_folder
 from instructgen.starts import Start, StartConfig, make_starts, raw_texts, target_sources, tuning_rows
 from instructgen.store import read_manifest
@@ -44,10 +44,10 @@ def test_demo_target(target):
 
 def test_starts_know_nothing_of_the_target(tmp_path: Path):
     for spec, source in (('trail_statements=somewhere', 'trail_statements'), ('town_guide=somewhere', 'town_guide')):
-        kept, never = tuning_rows(replace(TINY, target=spec, tuning_rows=5000), tmp_path)
-        assert source not in {row.source for row in (*kept, *never)}
-        assert not {row.id for row in kept} & {row.id for row in never} and not {row.source for row in kept} & {row.source for row in never}
-        assert .1 <= len(never) / (len(kept) + len(never)) <= 1 / 3
+        kept, beside, never = tuning_rows(replace(TINY, target=spec, tuning_rows=5000), tmp_path)
+        assert source not in {row.source for row in (*kept, *beside, *never)}
+        assert not {row.id for row in kept} & {row.id for row in beside} and {row.source for row in beside} <= {row.source for row in kept} and not {row.source for row in kept} & {row.source for row in never}
+        assert .1 <= len(never) / (len(kept) + len(beside) + len(never)) <= 1 / 3 and len(beside) == (len(kept) + len(beside)) // 10
     everything = tuning_rows(replace(TINY, target='', tuning_rows=5000), tmp_path)
     assert {'trail_statements', 'town_guide'} <= {row.source for rows in everything for row in rows}
     assert target_sources('PubMedQA=x') & target_sources('pubmed_qa=x')
@@ -56,20 +56,21 @@ def test_starts_know_nothing_of_the_target(tmp_path: Path):
 def test_rows_of_one_source_are_held_out_by_row(tmp_path: Path):
     rows = [{'instruction': f'Say {number}.', 'input': '', 'output': str(number)} for number in range(50)]
     (tmp_path/'alpaca.json').write_text(json.dumps(rows))
-    kept, never = tuning_rows(StartConfig(tuning=f'alpaca:{tmp_path}/alpaca.json'), tmp_path)
-    assert (len(kept), len(never)) == (45, 5) and not {row.instruction for row in kept} & {row.instruction for row in never}
+    kept, beside, never = tuning_rows(StartConfig(tuning=f'alpaca:{tmp_path}/alpaca.json'), tmp_path)
+    assert (len(kept), len(beside), never) == (45, 5, []) and not {row.instruction for row in kept} & {row.instruction for row in beside}
 
 
 def test_starts_know_nothing_of_what_is_asked_later(shared_data: Path, tmp_path: Path):
     config = StartConfig(target='pubmed_qa=x', tuning=f'p3:{shared_data}/p3/t0_train_50k_by_template.jsonl.xz', super_ni=f'{shared_data}/eval/super_ni')
-    kept, never = tuning_rows(config, tmp_path)
+    kept, beside, never = tuning_rows(config, tmp_path)
     without = tuning_rows(replace(config, super_ni=''), tmp_path)
-    gone = {row.source for rows in without for row in rows} - {row.source for row in (*kept, *never)}
+    gone = {row.source for rows in without for row in rows} - {row.source for row in (*kept, *beside, *never)}
     assert {'xsum', 'rotten_tomatoes'} <= gone, gone                     # tasks of the six are made of these
     asked = off_target(config, TargetData('pubmed_qa', None, (), (), 'ynqa', 0), 150, tmp_path)
-    assert [one.name for one in asked] == ['six held-out Super-NI tasks', 'held-out instructions of t0_train_50k_by_template'] and [len(one.items) for one in asked] == [150, 150]
+    assert [one.name for one in asked] == ['six held-out Super-NI tasks', 'held-out instructions of t0_train_50k_by_template', 'known instructions, other rows, of t0_train_50k_by_template'] and [len(one.items) for one in asked] == [150, 150, 150]
     known = check_start(config, asked, tmp_path)
-    assert known['rows'] == 8000 and known['dirty_items'] == [] and not any(found['flagged_rows'][check] for found in known['benchmarks'].values() for check in ('lineage', 'exact', 'ngram8'))
+    assert known['rows'] == 8000 and known['dirty_items'] == [] and not any(known['benchmarks'][one.name]['flagged_rows'][check] for one in asked for check in ('exact', 'ngram8'))
+    assert [known['benchmarks'][one.name]['flagged_rows']['lineage'] > 0 for one in asked] == [False, False, True]       # known instructions are of its sources
 
 
 def test_what_a_start_has_of_an_evaluation_is_told(tmp_path: Path):
@@ -217,10 +218,11 @@ def test_row_types_of_p3(shared_data: Path):
 
 
 def test_off_target_tasks_are_even_and_of_other_types(target, tmp_path: Path):
-    first, = off_target(TINY, target, items=60, place=tmp_path)
-    again, = off_target(TINY, target, items=60, place=tmp_path)
+    first, known = off_target(TINY, target, items=60, place=tmp_path)
+    again, _ = off_target(TINY, target, items=60, place=tmp_path)
     assert first.id == again.id and len(first.items) == 60
     counts = Counter(item.task for item in first.items)
+    assert len(known.items) > 10 and {item.source for item in known.items}.isdisjoint(item.source for item in first.items) and check_start(TINY, [known], tmp_path)['dirty_items'] == []
     assert target.task_type not in {item.category for item in first.items} and max(counts.values()) - min(counts.values()) <= 3
 
 
@@ -240,6 +242,13 @@ def test_findings_say_when_nothing_was_shown():
     gap = {'benchmark': 'b', 'metric': 'macro_f1', 'start': 'pretrained', 'arm': 'bonito', 'other': 'zero_shot', 'difference': .01, 'low': -.02, 'high': .04, 'n': 9, 'verdict': 'no difference shown'}
     told = findings([gap], [Benchmark('b', (Item('1', 'x', references=('y',)),), ('rouge_l',))])
     assert told == ['pretrained start, on the target, against the model as it was: no difference shown: bonito (+1.0).']
+
+
+def test_findings_say_where_nothing_could_be_lost():
+    asked = [Benchmark(name, (Item('1', 'x', references=('y',)),), ('rouge_l',)) for name in ('target', 'elsewhere')]
+    gaps = [{'benchmark': name, 'metric': 'rouge_l', 'start': 'pretrained', 'arm': 'bonito', 'other': 'zero_shot', 'difference': 0., 'low': 0., 'high': 0., 'n': 9, 'verdict': 'no difference shown'} for name in ('target', 'elsewhere')]
+    for value, words in ((.004, 'has 0.4 there. What it cannot do it cannot forget'), (.4, 'no arm was shown to be worse')):
+        assert words in findings(gaps, asked, [ScoreRow('elsewhere', 'rouge_l', value, 9, arm='zero_shot', start='pretrained')])[-1]
 
 
 def test_a_killed_arm_goes_on(target, tmp_path: Path):
