@@ -244,7 +244,7 @@ def gather_arms(
         named = config.generator or ('' if start.small or config.templates != 'demo' else PUBLISHED_GENERATOR)
         llm, ctga = (named, '') if named else make_generator(config, start, place)
         arms['bonito'] = generate_arm('bonito', llm, config, target, folder/'bonito', ctga=ctga)
-        if ctga and (told := total_notice(config.generator_examples, read_manifest(ctga)['counts'])): arms['bonito'] = replace(arms['bonito'], note='; '.join(filter(None, (arms['bonito'].note, told))))
+        if ctga and config.generator_examples and (told := total_notice(config.generator_examples, read_manifest(ctga)['counts'])): arms['bonito'] = replace(arms['bonito'], note='; '.join(filter(None, (arms['bonito'].note, told))))
     if 'prompted_llm' in names:
         arms['prompted_llm'] = generate_arm('prompted_llm', config.prompted_llm, config, target, folder/'prompted_llm') if config.prompted_llm else ArmData('prompted_llm', reason='no model was named (prompted_llm)')
     if {'dynosaur', 'mixed'} & set(names): arms['dynosaur'] = dynosaur_arm(config, target, folder/'dynosaur')
