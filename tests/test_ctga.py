@@ -153,6 +153,7 @@ def test_a_total_is_drawn_from_all_datasets(tmp_path):
         assert len(made) == counts['examples'] == sum(counts['by_dataset'].values()) == sum(counts['by_type'].values()) == min(total, 240) and counts['available'] == 240 and dropped == drops
         assert before <= drawn <= {json.dumps(example, sort_keys=True) for example in whole} and not (tmp_path / f'some{total}' / 'whole').exists()
         assert counts['by_dataset'] == {name: sum(example['source'] == name for example in made) for name in names}
+        assert all(abs(number - len(made) * all_counts['by_dataset'][name] / 240) < 1 for name, number in counts['by_dataset'].items())  # each dataset keeps its share
         before = drawn
     plans, refused = planned(names)
     build(tmp_path / 'turned', (plans[::-1], refused), examples=60, processes=2)

@@ -194,10 +194,14 @@ def map_ahead(
 
 # %% ../../nbs/21_bonito.ctga.ipynb #14b77279
 def _numbers(folder: Path, bucket: int, seed: int) -> np.ndarray:  # of the examples of a bucket
-    path, names = bucket_path(folder, bucket), [name for name, count in read_part(folder, bucket)['counts']['by_dataset'].items() for _ in range(count)]
-    ids = pq.read_table(path, columns=['id'])['id'].to_pylist() if path.exists() else []
-    hashes = [blake2b(f'{seed}\0{name}\0{id}'.encode('utf-8', 'surrogatepass'), digest_size=8).digest() for name, id in zip(names, ids, strict=True)]
-    return np.array([int.from_bytes(one, 'big') for one in hashes], np.uint64)
+    path, parts = bucket_path(folder, bucket), [np.empty(0, np.uint64)]
+    ids = iter(pq.read_table(path, columns=['id'])['id'].to_pylist() if path.exists() else [])
+    for name, count in read_part(folder, bucket)['counts']['by_dataset'].items():
+        digests = [blake2b(f'{seed}\0{name}\0{next(ids)}'.encode('utf-8', 'surrogatepass'), digest_size=8).digest() for _ in range(count)]
+        hashes = np.array([int.from_bytes(one, 'big') for one in digests], np.uint64)                  # (N,)
+        shares = (2 * hashes.argsort(kind='stable').argsort().astype(np.uint64) + 1) * 2**31 // max(1, count)  # (N,) of the dataset before the example's middle, in 2**-32
+        parts.append(shares << 32 | hashes >> 32)                                                      # a hash decides between datasets of one size
+    return np.concatenate(parts)
 
 def _write_drawn(folder: Path, whole: Path, bucket: int, key: str, drawn: np.ndarray) -> None:
     path, head = bucket_path(whole, bucket), read_part(whole, bucket)
