@@ -20,7 +20,7 @@ from .records import content_hash
 from .report import check_parameters, report_parameters, report_path, reports_folder
 
 # %% ../nbs/44_grids.ipynb #517c9c17
-KEYS = ('report', 'about', 'base', 'parameters', 'zip', 'runs', 'concurrency', 'budget_calls', 'budget_tokens', 'budget_money', 'needs')  # of a grid's file
+KEYS = ('report', 'about', 'base', 'parameters', 'zip', 'runs', 'concurrency', 'budget_calls', 'budget_tokens', 'budget_money', 'refuses')  # of a grid's file
 LIMIT = 10_000  # runs of one grid; more is a slip of the keyboard
 
 def _mapping(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -112,10 +112,19 @@ def _check_prices(report: str, given: Mapping[str, Any]) -> None:  # of a run un
     free = str(value('llm') or '').partition(':')[0] in ('rules', 'recorded')  # cost nothing
     if not free and None in (value('price_in'), value('price_out')): raise ValueError(f'budget_money needs prices: give price_in and price_out, in $ a million tokens{" (llm is " + str(value("llm")) + ")" if value("llm") else ""}')
 
-def _check_needs(spec: Mapping[str, Any], there: set[str]) -> None:  # ValueError before anything runs
-    needs = spec.get('needs') or []
-    if not isinstance(needs, list): raise ValueError(f'needs is {needs!r:.60}, want a list of parameters')
-    if lacking := [name for name in needs if name not in there]: raise ValueError(f'the grid needs {lacking[0]}: give -p {lacking[0]} VALUE, since the runs would all be the same with its default')
+def _refusals(report: str, spec: Mapping[str, Any]) -> list[tuple[dict[str, list[Any]], str]]:  # of a grid, checked: parameters -> values with which it makes no sense, and why
+    entries, known = spec.get('refuses') or [], report_parameters(report)
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) and set(entry) == {'when', 'why'} and entry['when'] and isinstance(entry['when'], Mapping) for entry in entries):
+        raise ValueError(f'refuses is {entries!r:.80}, want a list of mappings with when (parameters and values) and why')
+    if wrong := [name for entry in entries for name in entry['when'] if name not in known]: raise ValueError(f'refuses names {wrong[0]!r}, which report {report!r} does not have')
+    return [({name: values if isinstance(values, list) else [values] for name, values in entry['when'].items()}, str(entry['why'])) for entry in entries]
+
+def _check_refusals(report: str, refusals: list[tuple[dict[str, list[Any]], str]], given: Mapping[str, Any]) -> None:  # of a run; ValueError before anything runs
+    known = report_parameters(report)
+    for when, why in refusals:
+        texts = {name: value_text(given.get(name, known[name].default)) for name in when}
+        if all(any(texts[name] == value_text(value) or value == '*' and texts[name] for value in values) for name, values in when.items()):
+            raise ValueError(f"{', '.join(f'{name} is {text!r}' for name, text in texts.items())}, and with that the runs of this grid would be alike: {why}")
 
 def make_grid(
     report: str,              # name, or path of a notebook
@@ -125,14 +134,14 @@ def make_grid(
     "The runs of a grid, each with its checked parameters."
     if spec.get('report', report) != report: raise ValueError(f"the grid is for report {spec['report']!r}, not for {report!r}")
     fixed, combinations = expand_grid(spec)
-    _check_needs(spec, {*fixed, *combinations[0]})
     concurrency, budget = _shared(report, spec, fixed)
-    order, runs = list(report_parameters(report)), {}
+    order, runs, refusals = list(report_parameters(report)), {}, _refusals(report, spec)
     for own in combinations:
         if wrong := [word for word in (*fixed, *own) if word in _OWN]: raise ValueError(f'{wrong[0]} cannot be in a grid: the sweep sets it for each run')
         if wrong := [word for word in own if word in ('concurrency', *_BUDGETS)]: raise ValueError(f'{wrong[0]} cannot be swept: it is shared by all runs; put it beside parameters')
         given = check_parameters(report, {**fixed, **own})
         if 'money' in budget: _check_prices(report, given)
+        _check_refusals(report, refusals, given)
         swept = tuple(sorted(own, key=order.index))
         run = SweepRun(run_name({word: given[word] for word in swept}), given, swept)
         if run.name in runs: raise ValueError(f'two runs of the grid are the same: {run.name}')

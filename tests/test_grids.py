@@ -145,11 +145,41 @@ def test_every_point_trains_another_generator(tmp_path: Path, name: str):
     assert len(made) == len(points(name)) and len(asked) == 1
 
 
-def test_a_grid_that_needs_a_generator():
-    with pytest.raises(ValueError, match='the grid needs llm: give -p llm VALUE'): read_grid('bonito_data', 'temperature_top_p')
-    runs = read_grid('bonito_data', 'temperature_top_p', {'llm': 'local:model'}).runs
-    assert len({(run.parameters['temperature'], run.parameters['top_p']) for run in runs}) == len(runs) == 12
-    with pytest.raises(ValueError, match='want a list of parameters'): make_grid('bonito_data', {'needs': 'llm'})
+REFUSED = [('temperature_top_p', {}, "llm is 'rules'"), ('temperature_top_p', {'llm': 'rules'}, 'draws nothing'), ('sampling', {'generator': 'rules'}, 'draws nothing'),
+           *[(name, {'llm': 'local:model'}, 'is not trained') for name in MODEL], ('generator_size', {'model': 'gpt2'}, 'from scratch'),
+           *[(name, given, told) for name in ('generator_hidden', 'generator_examples') for given, told in (({'generator': 'local:model'}, 'is not trained'), ({'model': 'gpt2'}, 'published generator'), ({'scale': 'paper'}, 'published generator'))]]
+
+
+@pytest.mark.parametrize('name, given, told', REFUSED)
+def test_settings_with_which_all_points_would_be_alike_are_refused(name: str, given: dict[str, str], told: str):
+    with pytest.raises(ValueError, match=f'would be alike.*{told}|{told}.*would be alike'): read_grid(SPECS[name]['report'], name, given)
+
+
+@pytest.mark.parametrize('name, given', [('temperature_top_p', {'llm': 'local:model'}), ('generator_hidden', {'model': 'gpt2', 'templates': 'mine'}), ('generator_steps', {'model': 'gpt2'}), ('sampling', {'generator': 'local:model'})])
+def test_settings_with_which_points_differ_are_not(name: str, given: dict[str, str]):
+    runs = read_grid(SPECS[name]['report'], name, given).runs
+    assert len({content_hash({word: run.parameters[word] for word in run.swept}) for run in runs}) == len(runs) > 1
+
+
+def test_a_generator_that_is_there_gives_every_point_the_same(tmp_path: Path, monkeypatch):
+    "Why such grids are refused: the points of generator_hidden with one generator are one experiment."
+    seen = []
+    monkeypatch.setattr(adaptation_data, 'generate_arm', lambda name, llm, config, *_, **__: seen.append((llm, config.temperature, config.draws, config.seed)) or adaptation_data.ArmData(name))
+    for given in points('generator_hidden'):
+        config = from_parameters(AdaptationConfig, {**given, 'generator': 'local:model'})
+        gather_arms(config, StartConfig(), read_target(config), tmp_path)
+    assert len(seen) == 3 and len(set(seen)) == 1
+
+
+@pytest.mark.parametrize('refuses, told', [('llm', 'want a list of mappings'), ([{'when': {'llm': 'rules'}}], 'want a list of mappings'), ([{'when': {}, 'why': 'x'}], 'want a list of mappings'), ([{'when': {'writer': 'x'}, 'why': 'x'}], "names 'writer'")])
+def test_refusals_that_say_nothing(refuses, told: str):
+    with pytest.raises(ValueError, match=told): make_grid('bonito_data', {'refuses': refuses})
+
+
+def test_a_refusal_looks_at_every_run_and_every_value():
+    spec = {'parameters': {'llm': ['local:model', 'recorded:here'], 'seed': [0, 1]}, 'refuses': [{'when': {'llm': ['rules', 'recorded:here'], 'draws': 1, 'two_step': False}, 'why': 'so it is'}]}
+    with pytest.raises(ValueError, match="llm is 'recorded:here', draws is '1', two_step is 'false'"): make_grid('bonito_data', spec)
+    assert len(make_grid('bonito_data', {**spec, 'base': {'draws': 2}}).runs) == 4
 
 
 @pytest.mark.parametrize('claim', [claim for claim in read_claims() if claim.settings.startswith('sweep ')], ids=lambda claim: claim.id)
