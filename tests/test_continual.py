@@ -706,8 +706,10 @@ def test_three_real_domains_in_turn(shared_data, tmp_path, monkeypatch):
     monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
     given_parameters, columns = read_parameter_file('domains', 'continual').parameters, {'pubmed_qa': 'contexts', 'contract_nli': 'premise', 'vitaminc': 'evidence'}
     assert given_parameters['targets'] == 'pubmed_qa=data/pubmed_qa,contract_nli=data/contract_nli,vitaminc=data/vitaminc' and from_parameters(RunConfig, given_parameters).scale == 'one_gpu'
-    (tmp_path/'general').mkdir()
-    places = {'data': domains(tmp_path/'sets', {name: shared_data/'hub'/name for name in columns}, columns), 'targets': ','.join(f'{name}={shared_data}/hub/{name}' for name in columns), 'benchmarks': f'p3:{write_questions(tmp_path)}', 'general': str(write_rows(tmp_path/'general.jsonl', rows(4, 8)))}
+    sentences = list(dict.fromkeys(json.loads(line)['evidence'] for line in (shared_data/'hub'/'vitaminc'/'data'/'train.jsonl').read_text('utf-8').splitlines()))[:160]
+    (tmp_path/'vitaminc.jsonl').write_text(''.join(json.dumps({'evidence': ' '.join(sentences[start:start + 4])}) + '\n' for start in range(0, len(sentences), 4)))  # the embedded writer makes nothing of one sentence
+    texts = {name: tmp_path/'vitaminc.jsonl' if name == 'vitaminc' else shared_data/'hub'/name for name in columns}
+    places = {'data': domains(tmp_path/'sets', texts, columns), 'targets': ','.join(f'{name}={shared_data}/hub/{name}' for name in columns), 'benchmarks': f'p3:{write_questions(tmp_path)}', 'general': str(write_rows(tmp_path/'general.jsonl', rows(4, 8)))}
     config = from_parameters(ContinualConfig, {**given_parameters, **places, 'examples': 6, 'instances': 2, 'replay': 2, 'seeds': 1, 'strategies': 'none,random', 'full': False})
     data, plan, facts = learn_domains(config, replace(QUICK, model=str(shared_data/'models'/'stories260K')), tmp_path)
     assert [one.name for one in data.stages] == list(columns) and [facts[one.name]['steps'] for one in plan][:3] == [2, 2, 2] and len(plan) == 6
