@@ -468,40 +468,27 @@ def test_a_step_that_was_cut_off_goes_on(archive, tmp_path, monkeypatch, moment,
 
 
 KILLED = r'''
-import os, signal, sys
+import os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-import instructgen.bonito.dataset as dataset, instructgen.llm as llm, instructgen.store as store, instructgen.versions as versions
+import instructgen.bonito.dataset as dataset, instructgen.llm as llm, instructgen.versions as versions
+from killing import at_each_moment, kill_at, kill_in_a_merge
 from test_bonito_growth import build, plan_step, settings
 
-def kill_at(owner, name, count, after=False):
-    "Kill this process at the n-th call of a function, before it does anything or right after."
-    calls, right = [0], getattr(owner, name)
-    def counted(*given, **named):
-        calls[0] += 1
-        if calls[0] < count: return right(*given, **named)
-        if after: right(*given, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(owner, name, counted)
-
-def first_only(*streams, merge=store.heapq.merge):
-    yield next(merge(*streams))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-for line in sys.stdin:                                                     # each moment in a copy of this process
-    moment, folder, outputs = line.strip().split("|")
-    if (child := os.fork()): print(os.waitpid(child, 0)[1], flush=True); continue
-    os.environ['INSTRUCTGEN_OUTPUTS'] = outputs
+def arm(moment):
     if moment == 'asking': kill_at(llm.Lane, 'arrived', 2, after=True)
     if moment == 'answered': kill_at(dataset, 'sort_texts', 1)              # texts and answers are written, no bucket is
     if moment == 'linking': kill_at(os, 'link', 4)                          # the Parquet file of a bucket is there, its part is not
     if moment == 'buckets': kill_at(dataset, 'write_part', 1, after=True)
-    if moment == 'half a merge': store.heapq.merge = first_only
+    if moment == 'half a merge': kill_in_a_merge()
     if moment == 'names': kill_at(versions, 'absent_lines', 1)              # merged, and the lines about what went are not there yet
     if moment == 'manifest': kill_at(dataset, 'write_version', 1, after=True)
+
+def run(folder):
     config = settings(Path(sys.argv[2]), llm=sys.argv[4], concurrency=1)
     build(Path(folder), config, plan_step(Path(sys.argv[3]), config))
-    os._exit(0)
+
+at_each_moment(arm, run)
 '''
 
 

@@ -471,37 +471,21 @@ def test_two_growers_and_a_grower_against_a_resume(tmp_path):
 
 
 KILLED = r'''
-import os, signal, sys
+import os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-import instructgen.client, instructgen.dynosaur.dataset as dataset, instructgen.store as store, instructgen.llm as llm
+import instructgen.client, instructgen.dynosaur.dataset as dataset, instructgen.llm as llm
+from killing import at_each_moment, kill_at, kill_in_a_merge
 from test_growth import make
 
-def kill_at(owner, name, count, after=False):
-    "Kill this process at the n-th call of a function, before it does anything or right after."
-    calls, right = [0], getattr(owner, name)
-    def counted(*given, **named):
-        calls[0] += 1
-        if calls[0] < count: return right(*given, **named)
-        if after: right(*given, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(owner, name, counted)
-
-def first_only(*streams, merge=store.heapq.merge):
-    yield next(merge(*streams))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-for line in sys.stdin:                                                     # each moment in a copy of this process
-    moment, folder, outputs = line.strip().split("|")
-    if (child := os.fork()): print(os.waitpid(child, 0)[1], flush=True); continue
-    os.environ['INSTRUCTGEN_OUTPUTS'] = outputs
+def arm(moment):
     if moment == 'asking': kill_at(llm.Lane, 'arrived', 2, after=True)
     if moment == 'linking': kill_at(os, 'link', 4)                          # the Parquet file of a bucket is there, its part is not
     if moment == 'buckets': kill_at(dataset, 'write_part', 1, after=True)
-    if moment == 'half a merge': store.heapq.merge = first_only
+    if moment == 'half a merge': kill_in_a_merge()
     if moment == 'manifest': kill_at(dataset, 'write_version', 1, after=True)
-    make(Path(folder), sys.argv[2], sys.argv[3], llm=sys.argv[4], concurrency=1)
-    os._exit(0)
+
+at_each_moment(arm, lambda folder: make(Path(folder), sys.argv[2], sys.argv[3], llm=sys.argv[4], concurrency=1))
 '''
 
 
