@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['START_NAMES', 'StartConfig', 'making', 'demo_rows', 'target_sources', 'tuning_rows', 'raw_texts', 'prefix_rows',
-           'Start', 'short_place', 'text_training', 'read_start', 'task_training', 'tuned_start', 'make_starts']
+           'Start', 'short_place', 'text_training', 'named_start', 'read_start', 'task_training', 'tuned_start',
+           'make_starts']
 
 # %% ../nbs/33_starts.ipynb #63c243d9
 import re
@@ -188,9 +189,22 @@ def _cached(place: Path, key: list, make: Callable[[Path], Any]) -> Path:  # pla
 def _hash_rows(rows: list[Example]) -> str: return content_hash([[row.instruction, row.input, row.output] for row in rows])
 
 def _title(path: str | Path, what: str) -> str:
-    note = read_note(path)
-    made = next((read_note(folder)['made'] for folder in (path, note.get('base', '')) if folder and 'made' in read_note(folder)), {})
-    return f'{made["weights"] / 1e6:.1f}M {made["kind"]}, {what}' if made else f'{Path(str(path)).name}, {what}'
+    return f'{made["weights"] / 1e6:.1f}M {made["kind"]}, {what}' if (made := _made(path)) else f'{Path(str(path)).name}, {what}'
+
+def _made(path: str | Path) -> dict[str, Any]:  # of a small model, however often it was trained further; {} for others
+    seen: set[str] = set()
+    while path and str(path) not in seen and Path(path).is_dir():
+        seen.add(str(path))
+        note = read_note(path)
+        if 'made' in note: return note['made']
+        path = note.get('base', '')
+    return {}
+
+def named_start(
+    model: str,  # folder or hub id
+) -> Start:      # 'pretrained'; `small` for a folder of a model that was made from random weights by this package
+    "A model that somebody named."
+    return Start('pretrained', model, _title(model, 'as it is'), bool(_made(model)) or read_note(model).get('start') == 'random')
 
 def read_start(
     config: StartConfig,     # `text`, kind and sizes

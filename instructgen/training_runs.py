@@ -26,7 +26,7 @@ from .prompts import read_note
 from .records import Example, check_types, content_hash
 from .scales import PAPER_MODELS, find_scale, model_shape, scale_training
 from .scores import ScoreRow
-from .starts import Start, StartConfig, read_start
+from .starts import Start, StartConfig, named_start, read_start
 from .store import atomic_path
 from .train import train
 from .trainer import read_log
@@ -68,7 +68,7 @@ def open_base(
     model = config.model or (PAPER_MODELS[config.kind] if config.scale == 'paper' else '')
     if model:
         base = find_base(TrainConfig(model))[0]
-        return Start('pretrained', model, f'{Path(model).name}, as it is', False), 't5' if model_shape(base).is_encoder_decoder else 'llama'
+        return named_start(model), 't5' if model_shape(base).is_encoder_decoder else 'llama'
     if config.scale != 'tiny': raise ValueError(f'scale {config.scale} needs a model: name a folder or a hub id')
     same = {name: getattr(config, name) for name in ('kind', 'text', 'text_steps', 'hidden', 'layers', 'vocab', 'seed')}
     return read_start(StartConfig(**same), place), config.kind

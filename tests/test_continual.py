@@ -39,7 +39,7 @@ from instructgen.run_scores import gather_runs
 from instructgen.scores import read_scores, write_scores
 from instructgen.run_tables import read_examples
 from instructgen.stages import draw_tasks, holdout_benchmark, make_stages, question_of, split_tasks
-from instructgen.starts import Start
+from instructgen.starts import Start, named_start
 from instructgen.store import open_run, read_manifest
 from instructgen.training_runs import RunConfig, open_base
 from instructgen.versions import GrowthPolicy, read_version
@@ -598,6 +598,7 @@ def test_kept_checkpoints_are_those_of_the_last_stage(tmp_path):
     run_plan(plan, data, base, kind, config, tmp_path/'run')
     kept = kept_models(plan, tmp_path/'run')
     assert list(zip(kept['strategy'], kept['learnt'])) == [('none', 2), ('random', 2), (FULL, 2)] and all((Path(folder)/'model.safetensors').is_file() for folder in kept['folder'])
+    assert all(named_start(folder).small for folder in kept['folder'])   # and still small ones, however they are named
     assert len(list((tmp_path/'run').rglob('model.safetensors'))) == 3
     assert (most_kept(plan), most_kept(plan, keep=True)) == (2, 3)
     assert plan_cost(plan, data, base.path, kind, config).disk / plan_cost(plan, data, base.path, kind, QUICK).disk == pytest.approx(3 / 2)
