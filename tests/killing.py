@@ -1,8 +1,11 @@
 """Kill -9 at a moment of a run: what the processes share that tests start for it."""
 import os
+import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import instructgen.store as store
@@ -36,3 +39,14 @@ def at_each_moment(arm: Callable[[str], None], run: Callable[[str], None]) -> No
         arm(moment)
         run(folder)
         os._exit(0)
+
+
+def killed_at(words: list[str], moments: Iterable[str], place: Path, count: Callable[[], int]) -> Iterator[tuple[str, Path, Path, int]]:
+    "A script that runs `at_each_moment`, killed at each: the moment, its run folder, outputs with a ledger of before, and what `count` gave before."
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for moment in moments:
+            folder, outputs, before = place/moment.replace(' ', '_'), place/f'outputs {moment}', count()
+            shutil.copytree(place/'outputs', outputs)
+            print(moment, folder, outputs, sep='|', file=process.stdin, flush=True)
+            assert int(process.stdout.readline()) == signal.SIGKILL, moment
+            yield moment, folder, outputs, before

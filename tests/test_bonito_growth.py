@@ -2,9 +2,6 @@
 import csv
 import json
 import random
-import shutil
-import signal
-import subprocess
 import sys
 import tarfile
 from dataclasses import asdict, replace
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub_server import HubServer, repository
+from killing import killed_at
 from instructgen.bonito import dataset as dataset_module
 from instructgen.bonito.checks import read_generations
 from instructgen.bonito.config import BonitoConfig, gather_contexts, text_making
@@ -506,19 +504,14 @@ def test_kill_in_a_step_leaves_the_older_version_whole_and_the_step_resumable(ar
         (archive/'d02.md').unlink()
         before, moments = state(tmp_path/'v1'), ('asking', 'answered', 'linking', 'buckets', 'half a merge', 'names', 'manifest')
         words = [sys.executable, '-c', KILLED, str(Path(__file__).parent), str(archive), str(tmp_path/'v1'), config.llm]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            for moment in moments:
-                folder, outputs, sent = tmp_path/moment.replace(' ', '_'), tmp_path/f'outputs {moment}', sum(server.counts.requests.values())
-                shutil.copytree(tmp_path/'outputs', outputs)                                  # a ledger that has the answers of the first version only
-                print(moment, folder, outputs, sep='|', file=process.stdin, flush=True)
-                assert int(process.stdout.readline()) == signal.SIGKILL, moment
-                assert (folder/'run.json').exists() and not (folder/'manifest.json').exists() and state(tmp_path/'v1') == before, moment
-                monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(outputs))
-                counts = build(folder, config, plan_step(tmp_path/'v1', config), resume=True)
-                new = sum(server.counts.requests.values()) - sent
-                assert counts['growth']['new_prompts'] == 4 and new in ((4, 5) if moment == 'asking' else (4,)), (moment, new)
-                assert [(item['name'], item['what']) for item in counts['growth']['named']] == [('archive/d02.md', 'went'), ('archive/d01.md', 'changed'), ('archive/d30.md', 'came')]
-                assert state(tmp_path/'v1') == before and [drop.id for drop in read_lines(folder, Rejected) if drop.rule == 'gone'] == ['archive/d02.md'], moment
+        for moment, folder, outputs, sent in killed_at(words, moments, tmp_path, lambda: sum(server.counts.requests.values())):
+            assert (folder/'run.json').exists() and not (folder/'manifest.json').exists() and state(tmp_path/'v1') == before, moment
+            monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(outputs))
+            counts = build(folder, config, plan_step(tmp_path/'v1', config), resume=True)
+            new = sum(server.counts.requests.values()) - sent
+            assert counts['growth']['new_prompts'] == 4 and new in ((4, 5) if moment == 'asking' else (4,)), (moment, new)
+            assert [(item['name'], item['what']) for item in counts['growth']['named']] == [('archive/d02.md', 'went'), ('archive/d01.md', 'changed'), ('archive/d30.md', 'came')]
+            assert state(tmp_path/'v1') == before and [drop.id for drop in read_lines(folder, Rejected) if drop.rule == 'gone'] == ['archive/d02.md'], moment
         monkeypatch.setenv('INSTRUCTGEN_OUTPUTS', str(tmp_path/'outputs'))
         grow(tmp_path/'v1', tmp_path/'undisturbed', config)
         build(tmp_path/'whole', config)

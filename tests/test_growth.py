@@ -4,8 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from instructgen.sources import demo_folder
 from instructgen.store import bucket_of, bucket_path, open_run, read_dataset, read_manifest
 from instructgen.versions import GrowthPolicy, chain_start, read_marks, read_version
 from hub_server import HubServer, repository
+from killing import killed_at
 from llm_server import LLMServer
 
 LISTS = ('tasks.jsonl', 'rejected.jsonl', 'sources.jsonl')
@@ -499,18 +498,13 @@ def test_kill_in_a_step_leaves_the_older_version_whole_and_the_step_resumable(tm
         shutil.rmtree(place/'set_2')
         before, moments = state(tmp_path/'v1'), ('asking', 'linking', 'buckets', 'half a merge', 'manifest')
         words = [sys.executable, '-c', KILLED, str(Path(__file__).parent), str(place), str(tmp_path/'v1'), llm]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            for moment in moments:
-                folder, outputs, asked = tmp_path/moment.replace(' ', '_'), tmp_path/f'outputs {moment}', sum(server.counts.requests.values())
-                shutil.copytree(tmp_path/'outputs', outputs)                                  # a ledger that has the answers of the first version only
-                print(moment, folder, outputs, sep='|', file=process.stdin, flush=True)
-                assert int(process.stdout.readline()) == signal.SIGKILL, moment
-                assert (folder/'run.json').exists() and not (folder/'manifest.json').exists() and state(tmp_path/'v1') == before, moment
-                os.environ['INSTRUCTGEN_OUTPUTS'] = str(outputs)
-                counts = make(folder, place, resume=True, llm=llm, concurrency=1)
-                new = sum(server.counts.requests.values()) - asked
-                assert counts['growth']['new_prompts'] == 5 and new in ((5, 6) if moment == 'asking' else (5,)), (moment, new, counts['growth'], json.loads((folder/'new_prompts.json').read_text()))
-                assert whats(counts) == {'set_1': 'changed', 'set_2': 'went', 'set_6': 'came', 'set_7': 'came'} and state(tmp_path/'v1') == before
+        for moment, folder, outputs, asked in killed_at(words, moments, tmp_path, lambda: sum(server.counts.requests.values())):
+            assert (folder/'run.json').exists() and not (folder/'manifest.json').exists() and state(tmp_path/'v1') == before, moment
+            os.environ['INSTRUCTGEN_OUTPUTS'] = str(outputs)
+            counts = make(folder, place, resume=True, llm=llm, concurrency=1)
+            new = sum(server.counts.requests.values()) - asked
+            assert counts['growth']['new_prompts'] == 5 and new in ((5, 6) if moment == 'asking' else (5,)), (moment, new, counts['growth'], json.loads((folder/'new_prompts.json').read_text()))
+            assert whats(counts) == {'set_1': 'changed', 'set_2': 'went', 'set_6': 'came', 'set_7': 'came'} and state(tmp_path/'v1') == before
         os.environ['INSTRUCTGEN_OUTPUTS'] = str(tmp_path/'outputs')
         make(tmp_path/'undisturbed', place, tmp_path/'v1', llm=llm)
         make(tmp_path/'whole', place, llm=llm)
@@ -563,6 +557,15 @@ class Hub:
         self.server.calls.clear()
         return make(self.place/f'day-{number}', f'hub:?language=en&created_after=2026-11-{number:02d}', self.place/f'day-{number - 1}' if number > 1 else '', listing='new' if number > 1 else 'all', **more)
 
+    def miss(self, name: str) -> None:
+        "Two days: a source that is read, and one that cannot be read on its day and could from then on."
+        self.add('me/one', 1)
+        self.day(1)
+        self.add(name, 2)
+        self.break_down(name)
+        self.day(2)
+        self.server.failures = []
+
     def asked(self) -> set[str]: return {name for name in self.repositories if any(name in path for path in self.server.calls)}
 
 
@@ -611,12 +614,7 @@ def test_a_source_that_is_never_reached_is_given_up_by_name(tmp_path, monkeypatc
 def test_a_source_that_vanishes_while_it_is_waited_for_is_not_asked_for_for_ever(tmp_path, monkeypatch):
     hub = Hub(tmp_path, monkeypatch)
     with hub.server:
-        hub.add('me/one', 1)
-        hub.day(1)
-        hub.add('me/late', 2)
-        hub.break_down('me/late')
-        hub.day(2)
-        hub.server.failures = []
+        hub.miss('me/late')
         del hub.repositories['me/late']
         third = hub.day(3)
         assert 'unreached' not in third['growth'] and source_drops(tmp_path/'day-3') == {'me/late': 'not_found'}
@@ -658,12 +656,7 @@ def test_the_page_tells_what_was_not_reached_and_what_is_marked(tmp_path, monkey
 def test_a_step_that_goes_on_asks_for_the_same(tmp_path, monkeypatch):
     hub = Hub(tmp_path, monkeypatch)
     with hub.server:
-        hub.add('me/one', 1)
-        hub.day(1)
-        hub.add('me/late', 2)
-        hub.break_down('me/late')
-        hub.day(2)
-        hub.server.failures = []
+        hub.miss('me/late')
         done = hub.day(3)
         (tmp_path/'day-3'/'manifest.json').unlink()
         made = content(tmp_path/'day-3')
