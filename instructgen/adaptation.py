@@ -26,7 +26,7 @@ from .bonito.format import load_task_types
 from .bonito.meta import read_registry
 from .evaluation import chosen_options, compare, constant_predictions, drawn, gap_record, gap_text, group_items, measure, points_text, score, score_text
 from .matches import OVERLAP_RULES
-from .overlap import overlap_with
+from .overlap import OverlapReport, overlap_with
 from .predictions import predict_all, predictions_path, read_predictions
 from .presets import TrainConfig
 from .prompts import read_note, text_example
@@ -103,6 +103,9 @@ def _evenly(items: Sequence[Item], most: int, seed: int) -> tuple[Item, ...]:  #
     return tuple(item for item in items if item.id in kept)
 
 # %% ../nbs/34_adaptation.ipynb #82e3396c
+def _told(rows: Sequence[Example], dropped: int, reports: Mapping[str, OverlapReport]) -> dict[str, Any]:  # as overlap.json has it
+    return {'rows': len(rows), 'dropped': dropped, 'dirty_items': sorted(id for report in reports.values() for id in report.dirty), 'benchmarks': {name: report.to_json() for name, report in reports.items()}}
+
 def check_arms(
     arms: Mapping[str, ArmData],        # from `gather_arms`
     benchmarks: Sequence[Benchmark],    # the target's first
@@ -115,7 +118,7 @@ def check_arms(
         rules = ['careful' if name == 'dynosaur' and not place else 'target' for place in range(len(benchmarks))]
         reports, stays = overlap_with(rows, {one.name: one.items for one in benchmarks}, [OVERLAP_RULES[rule] for rule in rules])
         lost = stays.count(False)
-        found[name] = {'rows': len(rows), 'dropped': lost, 'dirty_items': sorted(id for report in reports.values() for id in report.dirty), 'benchmarks': {one: report.to_json() for one, report in reports.items()}}
+        found[name] = _told(rows, lost, reports)
         note = '; '.join(part for part in (arm.note, f'{lost} of {len(stays)} rows dropped: they overlap with the evaluation' if lost else '') if part)
         if arm.texts: clean[name] = replace(arm, texts=tuple(text for text, stay in zip(arm.texts, stays) if stay), available=arm.available - lost, note=note)
         else: clean[name] = replace(arm, examples=tuple(example for example, stay in zip(arm.examples, stays) if stay), available=arm.available - lost, note=note)
@@ -131,7 +134,7 @@ def check_start(
     if start.tuned_model: return {}
     rows, *_ = tuning_rows(start, Path(place)/'off_target')
     reports, _ = overlap_with(rows, {one.name: one.items for one in benchmarks}, [OVERLAP_RULES['published']] * len(benchmarks))  # nothing is dropped any more
-    return {'rows': len(rows), 'dropped': 0, 'dirty_items': sorted(id for report in reports.values() for id in report.dirty), 'benchmarks': {one: report.to_json() for one, report in reports.items()}}
+    return _told(rows, 0, reports)
 
 # %% ../nbs/34_adaptation.ipynb #d23a7e8a
 def arm_form(
