@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['START_NAMES', 'StartConfig', 'making', 'demo_rows', 'target_sources', 'tuning_rows', 'raw_texts', 'prefix_rows',
-           'Start', 'short_place', 'text_training', 'named_start', 'read_start', 'task_training', 'tuned_start',
+           'Start', 'short_place', 'text_training', 'read_start', 'named_start', 'task_training', 'tuned_start',
            'make_starts']
 
 # %% ../nbs/33_starts.ipynb #63c243d9
@@ -200,12 +200,6 @@ def _made(path: str | Path) -> dict[str, Any]:  # of a small model, however ofte
         path = note.get('base', '')
     return {}
 
-def named_start(
-    model: str,  # folder or hub id
-) -> Start:      # 'pretrained'; `small` for a folder of a model that was made from random weights by this package
-    "A model that somebody named."
-    return Start('pretrained', model, _title(model, 'as it is'), bool(_made(model)) or read_note(model).get('start') == 'random')
-
 def read_start(
     config: StartConfig,     # `text`, kind and sizes
     place: str | Path = '',  # of all starts, '' for starts/ in the outputs folder
@@ -227,6 +221,13 @@ def read_start(
     made = _title(folder/'base', 'random start')
     if not config.text_steps: return Start('random', str(folder/'base'), made, True)
     return Start('pretrained', str(folder/'model'), f'{made}, {config.text_steps} steps of {"second half after first" if halves else "next token"} on {len(texts):,} pieces of {short_place(config.text)}', True)
+
+# %% ../nbs/33_starts.ipynb #025b58e8
+def named_start(
+    model: str,  # folder or hub id
+) -> Start:      # 'pretrained'; `small` for a folder of a model that was made from random weights by this package
+    "A model that somebody named."
+    return Start('pretrained', model, _title(model, 'as it is'), bool(_made(model)) or read_note(model).get('start') == 'random')
 
 # %% ../nbs/33_starts.ipynb #6814ffea
 def task_training(
