@@ -330,14 +330,25 @@ def test_requests_made_from_answers_of_the_same_model(server):
 
 
 def test_a_slow_source_of_requests_holds_nothing_up():
-    def requests():
+    drawn, handed, answered = 0, [], [threading.Event() for _ in range(4)]
+    def requests():  # slower than the server: each waits for the answer of the one before
+        nonlocal drawn
         for number in range(4):
+            if number:
+                assert answered[number - 1].wait(10), f'request {number - 1} was not sent, or not answered, while the source gave nothing'
+                client.loop.call((turned := threading.Event()).set)
+                assert turned.wait(10)  # what has arrived lies ready for the caller
+                time.sleep(.01)
+            drawn += 1
             yield Request(f'slow {number}', f'{number}')
-            time.sleep(.1)
-    with LLMServer(delay=.02) as server, open_llm(f'openai:test@{server.url}') as llm:
-        began, times = time.monotonic(), []
-        for _ in llm.generate(requests()): times.append(time.monotonic() - began)
-    assert times[0] < .25 and times[2] < .45
+    def arrived(completions):
+        for completion in completions: answered[int(completion.id)].set()
+    with LLMServer() as server:
+        client = open_openai(f'test@{server.url}')
+        try:
+            for completion in client.generate(requests(), Sampling(), arrived): handed.append((completion.id, drawn))
+        finally: client.close()
+    assert handed == [('0', 2), ('1', 3), ('2', 4), ('3', 4)]  # each is handed over before the source is asked for the next but one
 
 
 def test_a_client_that_nobody_closes_ends_with_the_process(server):
