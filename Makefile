@@ -44,7 +44,7 @@ demo: $(VENV)/base.ok
 test: $(VENV)/dev.ok
 	@$(BIN)/python tests/check_notebooks.py
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_test --n_workers 2
-	@$(BIN)/python -m pytest -q tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 lab: $(VENV)/base.ok
 	@$(BIN)/jupyter lab --notebook-dir=. nbs/reports/quickstart.ipynb
