@@ -105,9 +105,9 @@ def _evenly(items: Sequence[Item], most: int, seed: int) -> tuple[Item, ...]:  #
 # %% ../nbs/34_adaptation.ipynb #cfe6b9ec
 def brief_name(
     benchmark: str,  # its name
-) -> str:            # the same without the dataset that its instructions are of
+) -> str:            # up to the comma, without the dataset that its instructions are of
     "A benchmark's name for the heads of tables and figures."
-    return next((name.rstrip(',') for name in (HELD_OUT, KNOWN) if benchmark.startswith(name)), benchmark)
+    return next((name.split(',')[0] for name in (HELD_OUT, KNOWN) if benchmark.startswith(name)), benchmark)
 
 # %% ../nbs/34_adaptation.ipynb #82e3396c
 def _told(rows: Sequence[Example], dropped: int, reports: Mapping[str, OverlapReport]) -> dict[str, Any]:  # as overlap.json has it
