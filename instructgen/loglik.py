@@ -8,7 +8,7 @@ __all__ = ['AHEAD', 'Question', 'encode_choices', 'score_batch', 'plan_questions
 # %% ../nbs/06_loglik.ipynb #5f4728f6
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat, zip_longest
 from typing import Any
 
 from .decode import DecoderBatch, EncoderDecoderBatch, start_tokens
@@ -34,7 +34,8 @@ def encode_choices(
     ids = prompt_ids(choices.prompt, weights.tokenizer, weights.encoder_decoder)
     last = [weights.tokenizer.eos_token_id] if end else []
     if last == [None]: raise ValueError(f'the tokenizer of {weights.checkpoint.name} has no end token: ask with end=False')
-    options = tuple([*weights.tokenizer(option, add_special_tokens=False)['input_ids'], *last] for option in choices.options)
+    tokenised = weights.tokenizer(list(choices.options), add_special_tokens=False)['input_ids'] if choices.options else []
+    options = tuple([*option, *last] for option in tokenised)
     if not ids: return Loglik(choices.id, (), (), 'empty_prompt: the prompt has no tokens')
     longest = max(map(len, options), default=0)
     taken = max(len(ids), longest) if weights.encoder_decoder else len(ids) + longest
@@ -55,29 +56,25 @@ def _gather(logits: Any, ids: Any, mask: Any) -> Any:  # (R, L, V), (R, L), (R, 
     wide = logits.float()
     return ((wide.gather(-1, ids[..., None])[..., 0] - wide.logsumexp(-1)) * mask).sum(-1)
 
-def _score_decoder(weights: Weights, questions: Sequence[Question], rows: list[tuple[int, Sequence[int]]]) -> Any:  # rows: place of the question, option
-    import torch
-    batch = DecoderBatch(weights, [question.ids for question in questions], 0)
-    ids, mask = (part.to(weights.device) for part in _pad([option for _, option in rows]))         # (R, L)
-    owner = torch.tensor([place for place, _ in rows], device=weights.device)                      # (R,)
-    nats = _gather(batch.logits[owner][:, None], ids[:, :1], mask[:, :1])                          # (R,)
-    if ids.shape[1] < 2: return nats
-    batch.keep(owner)
-    seen = batch.mask if batch.mask is not None else mask.new_ones(len(rows), batch.seen)          # (R, T)
-    whole, uneven = torch.cat([seen, mask[:, :-1]], 1), batch.mask is not None or not mask[:, :-1].all()
-    positions = batch.next[:, None] + torch.arange(ids.shape[1] - 1, device=weights.device)        # (R, L-1)
-    options = {'position_ids': positions, 'attention_mask': whole if uneven else None}
-    options = {name: value for name, value in options.items() if name in batch.known}
-    logits = weights.model(input_ids=ids[:, :-1], past_key_values=batch.cache, use_cache=True, **options).logits  # (R, L-1, V)
-    return nats + _gather(logits, ids[:, 1:], mask[:, 1:])
+def _turns(questions: Sequence[Question], weights: Weights, first: Sequence[int] = ()) -> Iterator[tuple[Any, Any]]:  # one option of each at a time: ids and mask (R, L)
+    for options in zip_longest(*(question.options for question in questions), fillvalue=()):
+        yield tuple(part.to(weights.device) for part in _pad([[*first, *option] for option in options]))
 
-def _score_encoder_decoder(weights: Weights, questions: Sequence[Question], rows: list[tuple[int, Sequence[int]]]) -> Any:
+def _score_decoder(weights: Weights, questions: Sequence[Question]) -> Any:  # (K, R) nats
     import torch
-    batch, start = EncoderDecoderBatch(weights, [question.ids for question in questions], 0, begin=False), start_tokens(weights)
-    ids, mask = (part.to(weights.device) for part in _pad([[*start, *option] for _, option in rows]))  # (R, S+L)
-    owner = torch.tensor([place for place, _ in rows], device=weights.device)
-    logits = weights.model(encoder_outputs=(batch.read[owner],), attention_mask=batch.mask[owner], decoder_input_ids=ids[:, :-1], use_cache=False).logits  # (R, S+L-1, V)
-    return _gather(logits[:, len(start) - 1:], ids[:, len(start):], mask[:, len(start):])
+    batch, found = DecoderBatch(weights, [question.ids for question in questions], 0, after=True), []
+    for ids, mask in _turns(questions, weights):
+        found.append(_gather(batch.logits[:, None], ids[:, :1], mask[:, :1]))
+        if ids.shape[1] > 1: found[-1] = found[-1] + _gather(batch.look_ahead(ids[:, :-1]), ids[:, 1:], mask[:, 1:])
+    return torch.stack(found)
+
+def _score_encoder_decoder(weights: Weights, questions: Sequence[Question]) -> Any:  # (K, R) nats
+    import torch
+    batch, start, found = EncoderDecoderBatch(weights, [question.ids for question in questions], 0, begin=False), start_tokens(weights), []
+    for ids, mask in _turns(questions, weights, start):
+        logits = weights.model(encoder_outputs=(batch.read,), attention_mask=batch.mask, decoder_input_ids=ids[:, :-1], use_cache=False).logits  # (R, S+L-1, V)
+        found.append(_gather(logits[:, len(start) - 1:], ids[:, len(start):], mask[:, len(start):]))
+    return torch.stack(found)
 
 def score_batch(
     weights: Weights,                 # as loaded
@@ -85,11 +82,10 @@ def score_batch(
 ) -> list[Loglik]:                    # in their order
     "How likely the options of some questions are."
     import torch
-    rows = [(place, option) for place, question in enumerate(questions) for option in question.options]
-    with torch.inference_mode():
-        score = _score_encoder_decoder if weights.encoder_decoder else _score_decoder
-        nats = iter(score(weights, questions, rows).tolist() if any(option for _, option in rows) else [0.] * len(rows))
-    return [Loglik(question.id, tuple(min(0., next(nats)) for _ in question.options), tuple(map(len, question.options))) for question in questions]
+    if not any(option for question in questions for option in question.options): found = repeat(repeat(0.))
+    else:
+        with torch.inference_mode(): found = (_score_encoder_decoder if weights.encoder_decoder else _score_decoder)(weights, questions).T.tolist()
+    return [Loglik(question.id, tuple(min(0., nats) for _, nats in zip(question.options, row)), tuple(map(len, question.options))) for question, row in zip(questions, found)]
 
 # %% ../nbs/06_loglik.ipynb #7c9ab43d
 def plan_questions(
@@ -99,7 +95,7 @@ def plan_questions(
     "Which questions go through the model together."
     batches, widest = [], 0
     for question in sorted(questions, key=lambda question: (-len(question.ids), question.id)):
-        width = len(question.ids) * (1 + len(question.options)) + sum(map(len, question.options))  # the prompt's keys are copied for each option
+        width = 2 * len(question.ids) + max(map(len, question.options), default=0)  # twice: some models' keys are copied for each option
         if not batches or (len(batches[-1]) + 1) * max(width, widest) > tokens:
             batches.append([])
             widest = 0

@@ -6,23 +6,14 @@
 __all__ = ['summed_loss', 'choose_precision', 'mean_loss']
 
 # %% ../nbs/09_losses.ipynb #29045830
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from .decode import states_at
 from .steps import TokenRows, cut_batches, make_arrays
 
 # %% ../nbs/09_losses.ipynb #d60a7ae7
-@contextmanager
-def _states_at(model: Any, places: Any) -> Iterator[None]:  # while it lasts, the output layer sees those states only
-    head = model.get_output_embeddings() if hasattr(model, 'get_output_embeddings') else None
-    if head is None: yield; return
-    hook = head.register_forward_pre_hook(lambda module, given: (given[0].reshape(-1, given[0].shape[-1])[places][None], *given[1:]))
-    try: yield
-    finally: hook.remove()
-
 def summed_loss(
     model: Any,                     # of transformers, perhaps wrapped for several processes
     arrays: dict[str, np.ndarray],  # as `make_arrays` gives them
@@ -36,7 +27,7 @@ def summed_loss(
     places, labels = tensors.pop('places'), tensors.pop('labels')  # (N,)
     if whole_head: logits = model(**tensors, use_cache=False).logits
     else:
-        with _states_at(inner, places): logits = model(**tensors, use_cache=False).logits  # (1, N, V)
+        with states_at(inner, places): logits = model(**tensors, use_cache=False).logits  # (1, N, V)
     logits = logits.reshape(-1, logits.shape[-1])
     if len(logits) != len(labels) or whole_head: logits = logits[places]
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction='sum')

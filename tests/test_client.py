@@ -348,7 +348,8 @@ def test_a_slow_source_of_requests_holds_nothing_up():
         try:
             for completion in client.generate(requests(), Sampling(), arrived): handed.append((completion.id, drawn))
         finally: client.close()
-    assert handed == [('0', 2), ('1', 3), ('2', 4), ('3', 4)]  # each is handed over before the source is asked for the next but one
+    assert [name for name, _ in handed] == ['0', '1', '2', '3']
+    assert all(many <= int(name) + 2 for name, many in handed), handed  # each is handed over before the source is asked for the next but one
 
 
 def test_a_client_that_nobody_closes_ends_with_the_process(server):

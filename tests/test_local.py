@@ -14,7 +14,7 @@ from hub_server import HubServer
 from hypothesis import given, settings, strategies as st
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from instructgen.batches import Prompt, encode_request, plan_batches
 from instructgen.decode import chance_table, decode_batch, pick_tokens
@@ -424,6 +424,31 @@ def test_likelihoods_of_a_15m_llama():
     weights = Weights(Checkpoint('15M', Path('.')), '', LlamaForCausalLM(config).eval(), None, False, 512, (2,))
     asked = [Question(f'{n}', torch.randint(3, 32_000, (100 + 31 * n,)).tolist(), ((5, 2), (9, 4, 7, 2), (100,))) for n in range(4)]
     for question, score in zip(asked, score_batch(weights, asked)): assert score.nats == pytest.approx(one_by_one(weights, question), abs=2e-5)
+
+
+SMALL = {'vocab_size': 100, 'hidden_size': 32, 'num_hidden_layers': 4, 'num_attention_heads': 4}
+FAMILIES = {'mistral': {'intermediate_size': 64, 'num_key_value_heads': 2, 'sliding_window': 12},  # its keys go when they leave the window
+            'gemma3_text': {'intermediate_size': 64, 'num_key_value_heads': 2, 'head_dim': 8, 'sliding_window': 12},  # layers of both kinds
+            'gpt_neox': {'intermediate_size': 64, 'max_position_embeddings': 128},
+            'falcon': {'alibi': True},
+            'qwen3': {'intermediate_size': 64, 'num_key_value_heads': 2, 'head_dim': 8, 'max_position_embeddings': 128},
+            'bloom': {'n_layer': 4, 'n_head': 4},  # distances instead of positions
+            'lfm2': {'intermediate_size': 64, 'num_key_value_heads': 2, 'layer_types': ['conv', 'full_attention'] * 2}}  # a state instead of keys
+
+
+@pytest.mark.parametrize('piece', [1 << 15, 40])  # 40: five prompts are read eight tokens at a time
+@pytest.mark.parametrize('family', FAMILIES)
+def test_likelihoods_of_other_families(monkeypatch, family, piece):
+    monkeypatch.setattr('instructgen.decode.PIECE', piece)
+    from instructgen.loglik import Question
+    from instructgen.weights import Checkpoint, Weights
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**SMALL, **FAMILIES[family], 'pad_token_id': 0, 'bos_token_id': 1, 'eos_token_id': 2})).eval()
+    with torch.no_grad(): [part.mul_(8) for part in model.parameters() if part.dim() > 1]  # so that what is far away counts
+    weights = Weights(Checkpoint(family, Path('.')), '', model, None, False, 128, (2,))
+    asked = [Question(f'{n}', torch.randint(3, 100, (9 + 7 * n,)).tolist(), ((5, 2), (9, 4, 7, 2), (10,), (11, 12, 2))[:2 + n % 3]) for n in range(5)]
+    for group in (asked, asked[:1], [asked[3], Question('as long', asked[3].ids[::-1], asked[3].options)]):
+        for question, score in zip(group, score_batch(weights, group)): assert score.nats == pytest.approx(one_by_one(weights, question), abs=2e-3)
 
 
 def test_what_cannot_be_scored(loaded):
