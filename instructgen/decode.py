@@ -107,11 +107,17 @@ def states_at(
     try: yield
     finally: hook.remove()
 
-# %% ../nbs/06_decode.ipynb #d4df30c6
-PIECE = 1 << 15  # tokens of all rows that go through a model at once
-
 def _accepted(model: Any) -> set[str]:  # names of the arguments of a model's forward pass
     return set(inspect.signature((model.get_base_model() if hasattr(model, 'get_base_model') else model).forward).parameters)
+
+def _shortens(cache: Any) -> bool: return bool(cache.layers) and all(hasattr(layer, 'shorten') for layer in cache.layers)
+
+def _reads_without_mask(model: Any, cache: Any) -> bool:  # keys that nothing but a mask hides, and positions that do not come from the mask
+    inner = model.get_base_model() if hasattr(model, 'get_base_model') else model
+    return _shortens(cache) and 'position_ids' in _accepted(model) and not getattr(inner.config, 'alibi', False) and inner.get_output_embeddings() is not None
+
+# %% ../nbs/06_decode.ipynb #d4df30c6
+PIECE = 1 << 15  # tokens of all rows that go through a model at once
 
 class DecoderBatch:
     "Rows of a decoder-only model, with what it has seen of each."
@@ -125,9 +131,8 @@ class DecoderBatch:
         import torch
         self.model, self.cache, self.seen = weights.model, make_cache(weights), max(map(len, rows))
         self.known, uneven = _accepted(self.model), len({*map(len, rows)}) > 1
-        after = after and uneven and self._allows_after()
-        ids = torch.zeros(len(rows), self.seen, dtype=torch.long)                         # (R, T)
-        mask = torch.zeros(len(rows), self.seen + more, dtype=torch.long)                 # (R, T + more)
+        after = after and uneven and _reads_without_mask(self.model, self.cache)
+        ids, mask = (torch.zeros(len(rows), width, dtype=torch.long) for width in (self.seen, self.seen + more))  # (R, T), (R, T + more)
         mask[:, self.seen:] = 1
         for place, row in enumerate(rows):
             part = slice(0, len(row)) if after else slice(self.seen - len(row), self.seen)
@@ -138,12 +143,6 @@ class DecoderBatch:
         for start in range(0, self.seen, width := max(1, PIECE // len(rows))):
             part = slice(start, min(start + width, self.seen))
             self.logits = self._read_after(ids[:, part], start) if after else self._forward(ids[:, part], positions[:, part], part.stop)  # (R, V) float32
-
-    def _allows_after(self) -> bool:  # keys that nothing but a mask hides, and positions that do not come from the mask
-        inner = self.model.get_base_model() if hasattr(self.model, 'get_base_model') else self.model
-        return self._shortens() and 'position_ids' in self.known and not getattr(inner.config, 'alibi', False) and inner.get_output_embeddings() is not None
-
-    def _shortens(self) -> bool: return bool(self.cache.layers) and all(hasattr(layer, 'shorten') for layer in self.cache.layers)
 
     def _read_after(self, ids: Any, start: int) -> Any:
         import torch
@@ -163,13 +162,11 @@ class DecoderBatch:
         self.logits, self.next = self._forward(tokens[:, None], self.next[:, None], self.seen), self.next + 1
         return self.logits
 
-    def look_ahead(self, ids: Any) -> Any:  # (R, L) ids, padded on the right -> (R, L, V) logits
+    def look_ahead(self, ids: Any) -> Any:  # (R, L) ids, L at most `more`, padded on the right -> (R, L, V) logits
         "What would follow each of some tokens; they are not kept."
-        import torch
-        returns = self._shortens()
-        cache, width = self.cache if returns else copy.deepcopy(self.cache), ids.shape[1]
-        mask = None if self.mask is None else torch.cat([self.mask[:, :self.seen], self.mask.new_ones(ids.shape)], 1)  # what comes before padding does not see it
-        options = {'position_ids': self.next[:, None] + torch.arange(width, device=ids.device), 'attention_mask': mask}
+        returns, seen = _shortens(self.cache), self.seen + ids.shape[1]  # what comes before padding does not see it, so it needs no mask
+        cache = self.cache if returns else copy.deepcopy(self.cache)
+        options = {'position_ids': self.next[:, None] + ids.new_ones(ids.shape).cumsum(-1) - 1, 'attention_mask': None if self.mask is None else self.mask[:, :seen]}
         options = {name: value for name, value in options.items() if name in self.known}
         logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **options).logits
         if returns: [layer.shorten(self.seen) for layer in cache.layers]

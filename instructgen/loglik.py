@@ -62,7 +62,8 @@ def _turns(questions: Sequence[Question], weights: Weights, first: Sequence[int]
 
 def _score_decoder(weights: Weights, questions: Sequence[Question]) -> Any:  # (K, R) nats
     import torch
-    batch, found = DecoderBatch(weights, [question.ids for question in questions], 0, after=True), []
+    longest = max(len(option) for question in questions for option in question.options)
+    batch, found = DecoderBatch(weights, [question.ids for question in questions], longest, after=True), []
     for ids, mask in _turns(questions, weights):
         found.append(_gather(batch.logits[:, None], ids[:, :1], mask[:, :1]))
         if ids.shape[1] > 1: found[-1] = found[-1] + _gather(batch.look_ahead(ids[:, :-1]), ids[:, 1:], mask[:, 1:])
