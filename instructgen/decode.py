@@ -107,13 +107,15 @@ def states_at(
     try: yield
     finally: hook.remove()
 
+def _inner(model: Any) -> Any: return model.get_base_model() if hasattr(model, 'get_base_model') else model  # without an adapter around it
+
 def _accepted(model: Any) -> set[str]:  # names of the arguments of a model's forward pass
-    return set(inspect.signature((model.get_base_model() if hasattr(model, 'get_base_model') else model).forward).parameters)
+    return set(inspect.signature(_inner(model).forward).parameters)
 
 def _shortens(cache: Any) -> bool: return bool(cache.layers) and all(hasattr(layer, 'shorten') for layer in cache.layers)
 
 def _reads_without_mask(model: Any, cache: Any) -> bool:  # keys that nothing but a mask hides, and positions that do not come from the mask
-    inner = model.get_base_model() if hasattr(model, 'get_base_model') else model
+    inner = _inner(model)
     return _shortens(cache) and 'position_ids' in _accepted(model) and not getattr(inner.config, 'alibi', False) and inner.get_output_embeddings() is not None
 
 # %% ../nbs/06_decode.ipynb #d4df30c6
@@ -144,17 +146,18 @@ class DecoderBatch:
             part = slice(start, min(start + width, self.seen))
             self.logits = self._read_after(ids[:, part], start) if after else self._forward(ids[:, part], positions[:, part], part.stop)  # (R, V) float32
 
+    def _logits(self, cache: Any, ids: Any, **options: Any) -> Any:  # options that the model does not know are left out
+        return self.model(input_ids=ids, past_key_values=cache, use_cache=True, **{name: value for name, value in options.items() if name in self.known}).logits
+
     def _read_after(self, ids: Any, start: int) -> Any:
         import torch
         last = self.next - 1
         places = torch.arange(len(ids), device=ids.device) * ids.shape[1] + (last - start).clamp(0, ids.shape[1] - 1)
-        with states_at(self.model, places): logits = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True).logits[0].float()
+        with states_at(self.model, places): logits = self._logits(self.cache, ids)[0].float()
         return torch.where((last >= start)[:, None], logits, self.logits) if start else logits
 
     def _forward(self, ids: Any, positions: Any, seen: int) -> Any:
-        options = {'position_ids': positions, 'logits_to_keep': 1, 'attention_mask': None if self.mask is None else self.mask[:, :seen]}
-        options = {name: value for name, value in options.items() if name in self.known}
-        return self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options).logits[:, -1].float()
+        return self._logits(self.cache, ids, position_ids=positions, logits_to_keep=1, attention_mask=None if self.mask is None else self.mask[:, :seen])[:, -1].float()
 
     def advance(self, tokens: Any) -> Any:  # (R,) ids -> (R, V) logits
         "Give each row its next token."
@@ -166,9 +169,8 @@ class DecoderBatch:
         "What would follow each of some tokens; they are not kept."
         returns, seen = _shortens(self.cache), self.seen + ids.shape[1]  # what comes before padding does not see it, so it needs no mask
         cache = self.cache if returns else copy.deepcopy(self.cache)
-        options = {'position_ids': self.next[:, None] + ids.new_ones(ids.shape).cumsum(-1) - 1, 'attention_mask': None if self.mask is None else self.mask[:, :seen]}
-        options = {name: value for name, value in options.items() if name in self.known}
-        logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **options).logits
+        positions = self.next[:, None] + ids.new_ones(ids.shape).cumsum(-1) - 1
+        logits = self._logits(cache, ids, position_ids=positions, attention_mask=None if self.mask is None else self.mask[:, :seen])
         if returns: [layer.shorten(self.seen) for layer in cache.layers]
         return logits
 
