@@ -152,7 +152,7 @@ def test_the_fixed_split_follows_the_rule(shared_data):
     assert not set(split['test']) & {task_number(name) for name in (shared_data / 'eval' / 'super_ni' / 'test_tasks.txt').read_text().split()}
 
 
-@pytest.mark.parametrize('content, message', [(b'{', 'is no JSON'), (b'[]', 'is no task file'), (b'{"Instances": []}', 'has no definition'), (gzip.compress(b'{}' * 99)[:20], 'is no JSON')])
+@pytest.mark.parametrize('content, message', [(b'{', 'is no JSON'), (b'[]', 'is no task file'), (b'{"Instances": []}', 'has no definition'), (gzip.compress(b'{}' * 99, mtime=0)[:20], 'is no JSON')])
 def test_damaged_task_files_are_named(tmp_path, content, message):
     path = tmp_path / ('task001_x.json.gz' if content[:2] == b'\x1f\x8b' else 'task001_x.json')
     path.write_bytes(content)
