@@ -7,6 +7,7 @@ __all__ = ['known_format', 'request_text', 'Prompt', 'encode_request', 'cache_by
 
 # %% ../nbs/06_batches.ipynb #3507fb44
 import hashlib
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -103,14 +104,15 @@ def plan_batches(
     prompts: Iterable[Prompt],  # in any order
     tokens: int,                # rows times tokens of a batch
     rows: int,                  # at most so many
+    window: int | None = None,  # tokens that a decoder can look at: the longest prompt and the longest answer of a batch have room in it
 ) -> list[list[Prompt]]:        # in the order in which they run
     "Which prompts run together, and when."
-    batches, widest = [], 0
+    batches, room = [], 0
     for prompt in sorted(prompts, key=lambda prompt: (-len(prompt.ids), prompt.key)):
-        width = len(prompt.ids) + prompt.room
-        if not batches or len(batches[-1]) >= rows or (len(batches[-1]) + 1) * max(width, widest) > tokens:
-            batches.append([])
-            widest = 0
-        batches[-1].append(prompt)
-        widest = max(widest, width)
+        batch, room = batches[-1] if batches else [], max(room, prompt.room)
+        width = len((batch or [prompt])[0].ids) + room
+        if batch and len(batch) < rows and (len(batch) + 1) * width <= tokens and width <= (window or math.inf): batch.append(prompt)
+        else:
+            batches.append([prompt])
+            room = prompt.room
     return batches

@@ -91,7 +91,7 @@ class LocalLLM:
 
     def run(self, prompts: list[Prompt], sampling: Sampling, arrived: Callable | None) -> Iterator[Completion]:
         "The completions of prompts that are planned now."
-        for batch in plan_batches(prompts, self.tokens, self.rows):
+        for batch in plan_batches(prompts, self.tokens, self.rows, None if self.weights.encoder_decoder else self.weights.window):
             started = time.perf_counter()
             decoded = self.halving.run(decode_batch, self.weights, batch, sampling, alone=lambda error: error)  # a row that does not fit is lost alone
             completions = [self.complete(*pair, time.perf_counter() - started) for pair in zip(batch, decoded)]

@@ -6,6 +6,7 @@
 __all__ = ['AHEAD', 'Question', 'encode_choices', 'score_batch', 'plan_questions', 'score_choices']
 
 # %% ../nbs/06_loglik.ipynb #5f4728f6
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat, zip_longest
@@ -54,7 +55,7 @@ def _pad(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:  # ids and mask, pad
 def _gather(logits: Any, ids: Any, mask: Any) -> Any:  # (R, L, V), (R, L), (R, L) -> (R,) nats, where the mask is 1
     if not ids.shape[1]: return logits.new_zeros(len(ids)).float()
     wide = logits.float()
-    return ((wide.gather(-1, ids[..., None])[..., 0] - wide.logsumexp(-1)) * mask).sum(-1)
+    return (wide.gather(-1, ids[..., None])[..., 0] - wide.logsumexp(-1)).masked_fill(mask == 0, 0.).sum(-1)
 
 def _turns(questions: Sequence[Question], weights: Weights, first: Sequence[int] = ()) -> Iterator[tuple[Any, Any]]:  # one option of each at a time: ids and mask (R, L)
     for options in zip_longest(*(question.options for question in questions), fillvalue=()):
@@ -64,8 +65,9 @@ def _score_decoder(weights: Weights, questions: Sequence[Question]) -> Any:  # (
     import torch
     longest = max(len(option) for question in questions for option in question.options)
     batch, found = DecoderBatch(weights, [question.ids for question in questions], longest, after=True), []
+    first = batch.logits.log_softmax(-1)
     for ids, mask in _turns(questions, weights):
-        found.append(_gather(batch.logits[:, None], ids[:, :1], mask[:, :1]))
+        found.append(first.gather(-1, ids[:, :1]).masked_fill(mask[:, :1] == 0, 0.).sum(-1))
         if ids.shape[1] > 1: found[-1] = found[-1] + _gather(batch.look_ahead(ids[:, :-1]), ids[:, 1:], mask[:, 1:])
     return torch.stack(found)
 
@@ -73,6 +75,9 @@ def _score_encoder_decoder(weights: Weights, questions: Sequence[Question]) -> A
     import torch
     batch, start, found = EncoderDecoderBatch(weights, [question.ids for question in questions], 0, begin=False), start_tokens(weights), []
     for ids, mask in _turns(questions, weights, start):
+        if ids.shape[1] == len(start):  # all of them empty
+            found.append(batch.read.new_zeros(len(ids)).float())
+            continue
         logits = weights.model(encoder_outputs=(batch.read,), attention_mask=batch.mask, decoder_input_ids=ids[:, :-1], use_cache=False).logits  # (R, S+L-1, V)
         found.append(_gather(logits[:, len(start) - 1:], ids[:, len(start):], mask[:, len(start):]))
     return torch.stack(found)
@@ -86,22 +91,25 @@ def score_batch(
     if not any(option for question in questions for option in question.options): found = repeat(repeat(0.))
     else:
         with torch.inference_mode(): found = (_score_encoder_decoder if weights.encoder_decoder else _score_decoder)(weights, questions).T.tolist()
-    return [Loglik(question.id, tuple(min(0., nats) for _, nats in zip(question.options, row)), tuple(map(len, question.options))) for question, row in zip(questions, found)]
+    return [Loglik(question.id, tuple(min(nats, 0.) for _, nats in zip(question.options, row)), tuple(map(len, question.options))) for question, row in zip(questions, found)]
 
 # %% ../nbs/06_loglik.ipynb #7c9ab43d
 def plan_questions(
     questions: Sequence[Question],  # in any order
     tokens: int,                    # of prompts and options together
-) -> list[list[Question]]:          # longest first
+    window: int | None = None,      # tokens that a decoder can look at: the longest prompt and the longest option of a batch have room in it
+) -> list[list[Question]]:          # those with as many options, longest first
     "Which questions go through the model together."
-    batches, widest = [], 0
-    for question in sorted(questions, key=lambda question: (-len(question.ids), question.id)):
-        width = 2 * len(question.ids) + max(map(len, question.options), default=0)  # twice: some models' keys are copied for each option
-        if not batches or (len(batches[-1]) + 1) * max(width, widest) > tokens:
-            batches.append([])
-            widest = 0
-        batches[-1].append(question)
-        widest = max(widest, width)
+    batches, longest = [], 0
+    for question in sorted(questions, key=lambda question: (len(question.options), -len(question.ids), question.id)):
+        option = max(map(len, question.options), default=0)
+        batch, longest = batches[-1] if batches else [], max(option, longest)
+        prompt = len((batch or [question])[0].ids)  # the longest
+        fits = (len(batch) + 1) * (2 * prompt + longest) <= tokens and prompt + longest <= (window or math.inf)  # twice: some models' keys are copied for each option
+        if batch and fits and len(batch[0].options) == len(question.options): batch.append(question)
+        else:
+            batches.append([question])
+            longest = option
     return batches
 
 # %% ../nbs/06_loglik.ipynb #03b11c15
@@ -118,4 +126,4 @@ def score_choices(
     items = iter(items)
     while group := [encode_choices(item, weights, end) for item in islice(items, AHEAD)]:
         yield from (item for item in group if isinstance(item, Loglik))
-        for batch in plan_questions([item for item in group if isinstance(item, Question)], tokens): yield from run(weights, batch)
+        for batch in plan_questions([item for item in group if isinstance(item, Question)], tokens, None if weights.encoder_decoder else weights.window): yield from run(weights, batch)

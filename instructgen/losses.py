@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .decode import states_at
+from .decode import states_at, without_adapter
 from .steps import TokenRows, cut_batches, make_arrays
 
 # %% ../nbs/09_losses.ipynb #d60a7ae7
@@ -21,8 +21,7 @@ def summed_loss(
 ) -> Any:                           # scalar tensor, nats, float32; not divided by anything
     "The negative log-likelihood of all that a batch should predict."
     import torch
-    inner = getattr(model, 'module', model)
-    inner = inner.get_base_model() if hasattr(inner, 'get_base_model') else inner
+    inner = without_adapter(getattr(model, 'module', model))
     tensors = {name: torch.from_numpy(array).to(inner.device) for name, array in arrays.items()}
     places, labels = tensors.pop('places'), tensors.pop('labels')  # (N,)
     if whole_head: logits = model(**tensors, use_cache=False).logits

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from instructgen.batches import Prompt, encode_request, plan_batches
+from instructgen import decode
 from instructgen.decode import chance_table, decode_batch, pick_tokens
 from instructgen.llm import Budget, BudgetReached, Choices, KeptLLM, RecordedLLM, Request, Sampling, open_llm
 from instructgen.local import Halving, LocalLLM, open_local
-from instructgen.loglik import encode_choices, score_batch
+from instructgen.loglik import Question, encode_choices, plan_questions, score_batch
 from instructgen.prompts import build_prompt, encode, prompt_ids, write_format
 from instructgen.records import Example
 from instructgen.vllm import VLLM, open_vllm
-from instructgen.weights import find_checkpoint, hash_checkpoint, load_weights
+from instructgen.weights import Checkpoint, Weights, find_checkpoint, hash_checkpoint, load_weights
 
 ROOT = Path(__file__).parent.parent
 DRAWN = Sampling(max_tokens=12, temperature=.9, top_p=.9, seed=3)
@@ -418,37 +420,83 @@ def test_likelihoods_are_those_of_one_pass_an_option(loaded, kind, end):
 
 def test_likelihoods_of_a_15m_llama():
     torch.manual_seed(0)
-    from instructgen.loglik import Question
-    from instructgen.weights import Checkpoint, Weights
     config = LlamaConfig(vocab_size=32_000, hidden_size=288, intermediate_size=768, num_hidden_layers=6, num_attention_heads=6, max_position_embeddings=512)
     weights = Weights(Checkpoint('15M', Path('.')), '', LlamaForCausalLM(config).eval(), None, False, 512, (2,))
     asked = [Question(f'{n}', torch.randint(3, 32_000, (100 + 31 * n,)).tolist(), ((5, 2), (9, 4, 7, 2), (100,))) for n in range(4)]
     for question, score in zip(asked, score_batch(weights, asked)): assert score.nats == pytest.approx(one_by_one(weights, question), abs=2e-5)
 
 
-SMALL = {'vocab_size': 100, 'hidden_size': 32, 'num_hidden_layers': 4, 'num_attention_heads': 4}
-FAMILIES = {'mistral': {'intermediate_size': 64, 'num_key_value_heads': 2, 'sliding_window': 12},  # its keys go when they leave the window
-            'gemma3_text': {'intermediate_size': 64, 'num_key_value_heads': 2, 'head_dim': 8, 'sliding_window': 12},  # layers of both kinds
-            'gpt_neox': {'intermediate_size': 64, 'max_position_embeddings': 128},
-            'falcon': {'alibi': True},
-            'qwen3': {'intermediate_size': 64, 'num_key_value_heads': 2, 'head_dim': 8, 'max_position_embeddings': 128},
-            'bloom': {'n_layer': 4, 'n_head': 4},  # distances instead of positions
-            'lfm2': {'intermediate_size': 64, 'num_key_value_heads': 2, 'layer_types': ['conv', 'full_attention'] * 2}}  # a state instead of keys
+SMALL = {'vocab_size': 100, 'hidden_size': 32, 'num_hidden_layers': 4, 'num_attention_heads': 4, 'pad_token_id': 0, 'bos_token_id': 1, 'eos_token_id': 2}
+GQA, GPT2 = {'intermediate_size': 64, 'num_key_value_heads': 2}, {'n_embd': 32, 'n_layer': 4, 'n_head': 4}
+PADDED_BEFORE = {'mistral with a window': {**GQA, 'sliding_window': 12},  # its keys go when they leave the window
+                 'gemma3_text': {**GQA, 'head_dim': 8, 'sliding_window': 12},  # layers of both kinds
+                 'falcon': {'alibi': True},
+                 'bloom': {'n_layer': 4, 'n_head': 4},  # distances instead of positions
+                 'lfm2': {'intermediate_size': 64, 'num_key_value_heads': 2, 'layer_types': ['conv', 'full_attention'] * 2},  # a state instead of keys
+                 'gpt_neo': {'num_layers': 4, 'num_heads': 4, 'attention_types': [[['global', 'local'], 2]], 'window_size': 12, 'max_position_embeddings': 128},  # a window that the cache knows nothing of
+                 'opt': {'ffn_dim': 64, 'word_embed_proj_dim': 32, 'max_position_embeddings': 128}}
+PADDED_AFTER = {'mistral': {**GQA, 'sliding_window': None}, 'gpt_neox': {'intermediate_size': 64, 'max_position_embeddings': 128}, 'qwen2': GQA, 'qwen3': {**GQA, 'head_dim': 8}, 'llama': GQA,
+                'gpt2': {**GPT2, 'n_positions': 128}}
+FAMILIES = PADDED_BEFORE | PADDED_AFTER
+
+
+class Numbers:
+    "A tokenizer that only writes."
+    def decode(self, ids: list[int], **options) -> str: return ''.join(f'{id} ' for id in ids)
+
+
+def small(family: str, window: int = 128, **sizes) -> Weights:
+    "A model of random weights."
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family.split()[0], **{**SMALL, **FAMILIES[family], **sizes})).eval()
+    with torch.no_grad(): [part.mul_(8) for part in model.parameters() if part.dim() > 1]  # so that what is far away counts
+    return Weights(Checkpoint(family, Path('.')), '', model, Numbers(), False, window, (2,))
+
+
+def drawn(id: str, length: int, *options: tuple[int, ...]) -> Question: return Question(id, torch.randint(3, 100, (length,)).tolist(), options)
+
+
+def check_likelihoods(weights: Weights, asked: list[Question], off: float = 2e-3) -> None:
+    for question, score in zip(asked, score_batch(weights, asked)): assert score.nats == pytest.approx(one_by_one(weights, question), abs=off)
+
+
+def test_every_kind_of_model_is_tried():
+    assert {family.split()[0] for family in PADDED_AFTER} == decode.PADDED_AFTER
+    for family in FAMILIES:
+        weights = small(family)
+        assert decode.pads_after(weights.model, decode.make_cache(weights)) == (family in PADDED_AFTER), family
 
 
 @pytest.mark.parametrize('piece', [1 << 15, 40])  # 40: five prompts are read eight tokens at a time
 @pytest.mark.parametrize('family', FAMILIES)
 def test_likelihoods_of_other_families(monkeypatch, family, piece):
     monkeypatch.setattr('instructgen.decode.PIECE', piece)
-    from instructgen.loglik import Question
-    from instructgen.weights import Checkpoint, Weights
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**SMALL, **FAMILIES[family], 'pad_token_id': 0, 'bos_token_id': 1, 'eos_token_id': 2})).eval()
-    with torch.no_grad(): [part.mul_(8) for part in model.parameters() if part.dim() > 1]  # so that what is far away counts
-    weights = Weights(Checkpoint(family, Path('.')), '', model, None, False, 128, (2,))
-    asked = [Question(f'{n}', torch.randint(3, 100, (9 + 7 * n,)).tolist(), ((5, 2), (9, 4, 7, 2), (10,), (11, 12, 2))[:2 + n % 3]) for n in range(5)]
-    for group in (asked, asked[:1], [asked[3], Question('as long', asked[3].ids[::-1], asked[3].options)]):
-        for question, score in zip(group, score_batch(weights, group)): assert score.nats == pytest.approx(one_by_one(weights, question), abs=2e-3)
+    weights = small(family)
+    asked = [drawn(f'{n}', 9 + 7 * n, *((5, 2), (9, 4, 7, 2), (10,), (11, 12, 2))[:2 + n % 3]) for n in range(5)]
+    for group in (asked, asked[:1], [asked[3], Question('as long', asked[3].ids[::-1], asked[3].options)]): check_likelihoods(weights, group)
+
+
+@pytest.mark.parametrize('family', ['mistral with a window', 'llama'])
+def test_likelihoods_of_long_options_and_of_an_adapter(family):
+    weights = small(family, 512, max_position_embeddings=512)
+    check_likelihoods(weights, [drawn(f'{n}', 9 + 7 * n, tuple(range(3, 99)) * 2, (5, 2), tuple(range(9, 98))) for n in range(3)])  # beyond what a cache has in store at first
+    torch.manual_seed(1)
+    model = get_peft_model(weights.model, LoraConfig(r=4, target_modules=['q_proj', 'v_proj'], init_lora_weights=False)).eval()
+    check_likelihoods(replace(weights, model=model), [drawn(f'{n}', 9 + 7 * n, (5, 2), (9, 4, 7, 2)) for n in range(4)])
+
+
+@pytest.mark.parametrize('family', ['gpt2', 'opt', 'gpt_neo', 'llama'])
+def test_prompts_that_fill_the_window_run_beside_others(family):
+    weights = small(family)
+    asked = [drawn('full', 126, (5, 2), (2,)), drawn('more', 125, (7, 2), (2,)), drawn('nearly', 124, (5, 6, 2), (7,)), drawn('much to say', 100, tuple(range(3, 15)), (7, 2)), drawn('short', 6, tuple(range(3, 80)), (2,))]
+    plan = plan_questions(asked, 10_000, weights.window)
+    assert [[question.id for question in batch] for batch in plan] == [['full', 'more'], ['nearly'], ['much to say'], ['short']]
+    for batch in plan: check_likelihoods(weights, batch)
+    prompts = [Prompt(f'{n}', f'{n}', torch.randint(3, 100, (length,)).tolist(), min(40, 128 - length), n) for n, length in enumerate((126, 120, 88, 80, 30, 9))]
+    greedy = Sampling(max_tokens=40, temperature=0)
+    plan = plan_batches(prompts, 10_000, 64, weights.window)
+    assert [[prompt.id for prompt in batch] for batch in plan] == [['0'], ['1'], ['2', '3', '4', '5']]
+    assert [done.text for batch in plan for done in decode_batch(weights, batch, greedy)] == [decode_batch(weights, [prompt], greedy)[0].text for prompt in prompts]
 
 
 def test_what_cannot_be_scored(loaded):
@@ -459,10 +507,31 @@ def test_what_cannot_be_scored(loaded):
     assert not hasattr(RecordedLLM, 'loglik')
 
 
+@pytest.mark.parametrize('kind', ['llama', 't5', 'gpt2'])
+def test_options_without_tokens(loaded, kind):
+    llm = LocalLLM(loaded[kind])
+    items = [Choices('first', 'x', ('', 'y')), Choices('last', 'a wren', ('yes', '')), Choices('alone', 'no', ('',))]
+    found = {score.id: score for score in llm.loglik(items, end=False)}
+    assert found['first'].nats[0] == found['last'].nats[1] == found['alone'].nats[0] == 0. and found['first'].tokens == (0, 1)
+    for item in items[:2]:
+        question, place = encode_choices(item, loaded[kind], False), item.options.index('')
+        assert 0 > found[item.id].nats[1 - place] == pytest.approx(one_by_one(loaded[kind], Question('', question.ids, (question.options[1 - place],)))[0], abs=2e-4)
+
+
+def test_weights_that_are_no_numbers_make_nothing_certain():
+    weights = small('llama')
+    with torch.no_grad(): weights.model.lm_head.weight[7] = float('nan')
+    assert all(np.isnan(score.nats).all() for score in score_batch(weights, [drawn(f'{n}', 5 + n, (5, 2), (9,)) for n in range(2)]))
+
+
+def test_questions_with_as_many_options_run_together():
+    asked = [drawn(f'{n}', 5 + n, *((3 + k,) for k in range(2 + 9 * (n % 2)))) for n in range(6)]
+    assert [[question.id for question in batch] for batch in plan_questions(asked, 10_000)] == [['4', '2', '0'], ['5', '3', '1']]
+
+
 def test_likelihoods_add_up(loaded):
     weights = loaded['llama']
     letters = tuple(weights.tokenizer.decode([n]) for n in range(3, 259))
-    from instructgen.loglik import Question
     score = score_batch(weights, [Question('all', prompt_ids('A wren', weights.tokenizer), tuple((n,) for n in range(259)))])[0]
     assert sum(np.exp(score.nats)) == pytest.approx(1, abs=1e-4) and len(letters) == 256
 
