@@ -388,8 +388,8 @@ def write_part(
     data, lines, index = bucket_path(folder, bucket), [], []
     for name in sorted(sources):
         tasks, rejected = sources[name]
-        tasks = sorted(tasks, key=lambda task: (task.id, task.setting, task.request))
-        rejected = sorted(rejected, key=lambda drop: (KINDS.index(drop.kind) if drop.kind in KINDS else -1, drop.id, drop.rule, drop.where, drop.text))
+        tasks = sorted(tasks, key=lambda task: (task.id, task.setting, task.request, task.labels, task.suffix, task.task_type))
+        rejected = sorted(rejected, key=lambda drop: (KINDS.index(drop.kind) if drop.kind in KINDS else -1, drop.id, drop.rule, drop.where, drop.text, drop.count, drop.kind))
         lines += [to_json(record) for record in (*tasks, *rejected)]
         index.append([name, len(tasks), len(rejected)])
     head = {'key': key, 'bytes': data.stat().st_size if data.exists() else 0, 'counts': counts, 'sources': index}
